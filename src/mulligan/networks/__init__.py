@@ -1,0 +1,13 @@
+"""Load any model, name its sites, watch and edit what flows through it."""
+
+from .edits import Ablate, Clamp, Edit, Patch, ProjectOut, Steer, Then
+from .inputs import ArrayInput, ImageInput, NetworkInput, TokenInput, parse_input
+from .loading import Adapter, adapters, load
+from .network import Network, Watched
+from .parts import Part
+from .tail import Held, Tail
+
+__all__ = [
+    "Ablate", "Adapter", "ArrayInput", "Clamp", "Edit", "Held", "ImageInput", "Network", "NetworkInput", "Part", "Patch",
+    "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "parse_input",
+]  # fmt: skip

@@ -1,0 +1,13 @@
+"""Runs: folders with manifest, arrays and tables; pieces of work and the engines that run them. No torch."""
+
+from .addresses import canonical, code_digest, derived_seed, digest, generator, library_versions, mulligan_version
+from .budget import Budget, parse_duration
+from .files import inside, replacing, require_room, write_bytes
+from .run import Run, check_schema
+from .work import Context, Engine, LocalEngine, Piece, Result, has_piece, load_piece, piece_file
+
+__all__ = [
+    "Budget", "Context", "Engine", "LocalEngine", "Piece", "Result", "Run", "canonical", "check_schema", "code_digest",
+    "derived_seed", "digest", "generator", "has_piece", "inside", "library_versions", "load_piece", "mulligan_version",
+    "parse_duration", "piece_file", "replacing", "require_room", "write_bytes",
+]  # fmt: skip

@@ -1,0 +1,190 @@
+"""Thin hooks: read and change what passes through a network's modules, and leave no trace.
+
+One `Taps` belongs to one network. A module gets hooks only while something is tapped there. At each moment (a module, its
+input or output, and which call of the pass) edits act first, in the order in which they were laid, then readers look; so
+a reader sees what really flows on, however the `with` blocks are nested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..records import BadInput, Site
+from .leaves import pick, swap
+
+Reader = Callable[[Tensor], None]
+Writer = Callable[[Tensor], Tensor]
+_Key = tuple[str, int]  # (port or "pattern", call)
+
+
+@dataclass(eq=False)
+class Tap:
+    """One reader or writer at one moment. `leaf` as in `Site`."""
+
+    module: nn.Module
+    moment: _Key
+    leaf: str
+    read: Reader | None = None
+    write: Writer | None = None
+
+
+@dataclass(eq=False)
+class _Tapped:
+    """What is tapped at one module, and how often it has run in this pass."""
+
+    taps: list[Tap] = field(default_factory=list)
+    handles: list[Any] = field(default_factory=list)
+    calls: int = 0
+    modes: list[TorchFunctionMode] = field(default_factory=list)
+
+
+class Taps:
+    """The hooks of one network."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.modules = dict(root.named_modules(remove_duplicate=False))
+        self._tapped: dict[nn.Module, _Tapped] = {}
+        self._root_handle: Any = None
+        self._depth = 0
+
+    def module(self, path: str) -> nn.Module:
+        """The module at `path`.
+
+        Raises:
+            BadInput: if there is none, naming close ones.
+        """
+        if path in self.modules:
+            return self.modules[path]
+        parent = path.rpartition(".")[0]
+        close = [name for name in self.modules if name.startswith(parent)][:5] or list(self.modules)[1:6]
+        raise BadInput("there is no module of this path", where=path, fix=f"see `mulligan sites`; near it are {', '.join(close)}")
+
+    def tap(self, site: Site, *, read: Reader | None = None, write: Writer | None = None) -> Tap:
+        """Lay a tap at a site (not a part); take it away with `untap`."""
+        port = site.part if site.part == "pattern" else site.port
+        tap = Tap(self.module(site.path), (port, site.call), site.leaf, read, write)
+        tapped = self._tapped.setdefault(tap.module, _Tapped())
+        tapped.taps.append(tap)
+        if not tapped.handles:
+            module = tap.module
+            tapped.handles = [
+                module.register_forward_pre_hook(self._before, with_kwargs=True),
+                module.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+            ]
+        if self._root_handle is None:
+            # Laid first in the list, so that counts are reset before a tap at the root itself counts.
+            self._root_handle = self.root.register_forward_pre_hook(self._reset, prepend=True)
+        return tap
+
+    def untap(self, tap: Tap) -> None:
+        """Take a tap away; the last one at a module takes the hooks along."""
+        tapped = self._tapped[tap.module]
+        tapped.taps.remove(tap)
+        if not tapped.taps:
+            for handle in tapped.handles:
+                handle.remove()
+            del self._tapped[tap.module]
+        if not self._tapped and self._root_handle is not None:
+            self._root_handle.remove()
+            self._root_handle = None
+
+    def _reset(self, module: nn.Module, args: Any) -> None:
+        for tapped in self._tapped.values():
+            tapped.calls = 0
+            tapped.modes.clear()
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tapped = self._tapped.get(module)
+        if tapped is None:
+            return None
+        if any(tap.moment == ("pattern", tapped.calls) for tap in tapped.taps):
+            mode = _AttentionMode([tap for tap in tapped.taps if tap.moment == ("pattern", tapped.calls)])
+            mode.__enter__()
+            tapped.modes.append(mode)
+        value = {**{str(index): arg for index, arg in enumerate(args)}, **kwargs}
+        changed = self._act(tapped, ("in", tapped.calls), value)
+        if changed is value:
+            return None
+        return tuple(changed[str(index)] for index in range(len(args))), {key: changed[key] for key in kwargs}
+
+    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        tapped = self._tapped.get(module)
+        if tapped is None:
+            return None
+        if tapped.modes:
+            tapped.modes.pop().__exit__(None, None, None)
+        call = tapped.calls
+        tapped.calls += 1
+        if output is None:  # also how a pass that raised arrives here
+            return None
+        changed = self._act(tapped, ("out", call), output)
+        return None if changed is output else changed
+
+    def _act(self, tapped: _Tapped, moment: _Key, value: Any) -> Any:
+        here = [tap for tap in tapped.taps if tap.moment == moment]
+        for tap in here:
+            if tap.write is not None:
+                leaf, tensor = pick(value, tap.leaf)
+                value = swap(value, leaf, tap.write(tensor))
+        for tap in here:
+            if tap.read is not None:
+                tap.read(pick(value, tap.leaf)[1])
+        return value
+
+
+class _AttentionMode(TorchFunctionMode):
+    """While an attention module runs: catch its weights after the softmax, whichever way it computes them.
+
+    A fused `scaled_dot_product_attention` is computed step by step instead, since the weights exist only so.
+    """
+
+    def __init__(self, taps: list[Tap]) -> None:
+        super().__init__()
+        self.taps, self.done = taps, False
+
+    def _through(self, weights: Tensor) -> Tensor:
+        self.done = True
+        for tap in self.taps:
+            if tap.write is not None:
+                weights = tap.write(weights)
+        for tap in self.taps:
+            if tap.read is not None:
+                tap.read(weights)
+        return weights
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.done:
+            return func(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            return self._attention(*args, **kwargs)
+        if func in (F.softmax, torch.softmax, Tensor.softmax):
+            weights = func(*args, **kwargs)
+            return self._through(weights) if weights.dim() == 4 else weights
+        return func(*args, **kwargs)
+
+    def _attention(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+        is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    ) -> Tensor:  # fmt: skip
+        if enable_gqa:
+            repeat = query.shape[-3] // key.shape[-3]
+            key, value = key.repeat_interleave(repeat, -3), value.repeat_interleave(repeat, -3)
+        scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if is_causal:
+            length, past = scores.shape[-2:]
+            allowed = torch.ones(length, past, dtype=torch.bool, device=scores.device).tril()
+            scores = scores.masked_fill(~allowed, float("-inf"))
+        if attn_mask is not None:
+            scores = scores.masked_fill(~attn_mask, float("-inf")) if attn_mask.dtype == torch.bool else scores + attn_mask
+        weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
+        # A row whose every key is masked is 0/0; the fused kernel answers zero there.
+        return self._through(weights.nan_to_num(0.0)) @ value

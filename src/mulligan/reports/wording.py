@@ -1,0 +1,139 @@
+"""What a run says, in sentences: the verdict and what decided it, a check's state, how hard an empty search looked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..records import CheckRecord, Finding, Findings, Group, Source, Verdict
+from .text import number, plural, quantity_text
+
+_RANK = {"low": 0, "medium": 1, "high": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The verdict as shown.
+
+    Attributes:
+        verdict: what findings.json says, unless a check contradicts a pass: then "inconclusive".
+        word: the verdict in one word. headline: what it means, in one sentence.
+        reasons: what decided it, one sentence each.
+    """
+
+    verdict: Verdict
+    word: str
+    headline: str
+    reasons: tuple[str, ...]
+
+
+def is_open(check: CheckRecord) -> bool:
+    """Whether a check that applies did not settle its question. Such a check never counts as a pass."""
+    return check.status == "failed" or (check.status == "ran" and not check.conclusive)
+
+
+def decide(findings: Findings, fail_on: str | None = None) -> Decision:
+    """Put the verdict and its grounds into words; `fail_on` is the severity from which findings fail the audit."""
+    unsettled = tuple(check for check in findings.checks if is_open(check))
+    open_reasons = tuple(f"{check.name}: {open_reason(check)}" for check in unsettled)
+    if findings.verdict == "fail":
+        deciding = [f for f in findings.findings if _RANK[f.severity] >= _RANK.get(fail_on or "low", 0)] or list(findings.findings)
+        headline = f"{plural(len(deciding), 'finding')} {'fails' if len(deciding) == 1 else 'fail'} this audit."
+        reasons = tuple(f"{f.id} ({f.severity}): {f.claim}" for f in deciding[:5])
+        if len(deciding) > 5:
+            reasons += (f"and {plural(len(deciding) - 5, 'more finding')} below.",)
+        if unsettled:
+            reasons += (f"Besides, {plural(len(unsettled), 'check')} could not settle the question: {_names(unsettled)}.",)
+        return Decision(verdict="fail", word="Fail", headline=headline, reasons=reasons)
+    ran = [check for check in findings.checks if check.status == "ran"]
+    skipped = [check for check in findings.checks if check.status == "skipped"]
+    if findings.verdict == "inconclusive" or unsettled:
+        reasons = open_reasons or ("No check says why; see the table of checks.",)
+        if findings.verdict == "pass":
+            reasons += ("findings.json says pass, which these checks do not bear out; this report does not show it as one.",)
+        if findings.findings:
+            reasons += (f"What was found, {plural(len(findings.findings), 'finding')} in all, is below.",)
+        headline = "The audit could not settle whether this network is sound. This is not a pass."
+        return Decision(verdict="inconclusive", word="Inconclusive", headline=headline, reasons=reasons)
+    reasons = ()
+    if findings.findings:
+        above = f" ({fail_on})" if fail_on else ""
+        headline = f"{plural(len(findings.findings), 'finding')}, none as severe as what fails this audit{above}."
+    elif not ran:
+        headline = "No check applied to this network and data, so nothing was tested: this pass carries no evidence."
+    else:
+        headline = f"{plural(len(ran), 'check')} ran to the power that {'it promises' if len(ran) == 1 else 'they promise'} and found nothing."
+        reasons += (how_hard(findings),)
+    if skipped and ran:
+        reasons += (f"Not looked for, because it does not apply here: {_names(tuple(skipped))}.",)
+    return Decision(verdict="pass", word="Pass", headline=headline, reasons=reasons)
+
+
+def open_reason(check: CheckRecord) -> str:
+    """Why a check did not settle its question."""
+    if check.status == "failed":
+        return f"could not finish. {check.why}".strip()
+    return f"ran, and did not reach the power that it promises. {check.why}".strip()
+
+
+def state(check: CheckRecord) -> str:
+    """A check's state in a word or two."""
+    if check.status == "ran":
+        return "ran" if check.conclusive else "inconclusive"
+    return "failed to finish" if check.status == "failed" else "does not apply"
+
+
+def sensitivity(check: CheckRecord) -> str:
+    """The smallest effect against the target, as one clause."""
+    if check.target_effect is None:
+        return "no target declared"
+    target = number(check.target_effect)
+    if check.smallest_effect is None:
+        return f"target {target}: whether it was reached was not measured"
+    if check.smallest_effect.value <= check.target_effect:
+        return f"target {target}: reached"
+    return f"target {target}: not reached"
+
+
+def how_hard(findings: Findings) -> str:
+    """How hard the audit looked, in one sentence: what "nothing found" is worth."""
+    ran = [check for check in findings.checks if check.status == "ran"]
+    if not ran:
+        return "No check ran, so that nothing was found says nothing."
+    examined = sum(check.examined for check in ran)
+    examples = plural(findings.data.n, "example")
+    measured = [check for check in ran if check.smallest_effect is not None]
+    caught = "; ".join(f"{check.name} {quantity_text(check.smallest_effect)}" for check in measured)
+    blind = [check for check in ran if check.smallest_effect is None]
+    sentence = f"{plural(len(ran), 'check')} looked at {plural(examined, 'hypothesis', 'hypotheses')} on {examples}."
+    if caught:
+        sentence += f" The weakest planted effect that each would have caught: {caught}."
+    if blind:
+        sentence += f" What {_names(tuple(blind))} would have caught was not measured."
+    return sentence
+
+
+def _names(checks: tuple[CheckRecord, ...]) -> str:
+    return ", ".join(check.name for check in checks)
+
+
+def source_name(source: Source) -> str:
+    """A class, or a group with how many classes it holds."""
+    if isinstance(source, Group):
+        return f"{source.name} ({plural(len(source.classes), 'class', 'classes')})"
+    return source
+
+
+def finding_text(finding: Finding) -> str:
+    """A finding's measures and what to do, as lines of plain text."""
+    lines = [finding.claim]
+    for label, quantity in (("Effect", finding.effect), ("Placebo", finding.placebo), ("Black-box baseline", finding.baseline)):
+        lines.append(f"{label}: {quantity_text(quantity)}")
+    lines.append(f"p = {number(finding.p)}; adjusted p = {number(finding.p_adjusted)}")
+    if finding.causal is not None:
+        causal = finding.causal
+        lines.append(f"Causal test, {causal.edit}: before {quantity_text(causal.before)}; after {quantity_text(causal.after)}")
+    if finding.action:
+        lines.append(f"Action: {finding.action}")
+    if finding.reproduce:
+        lines.append(f"Reproduce: {finding.reproduce}")
+    return "\n".join(lines)
