@@ -1,0 +1,7 @@
+"""Record activations (stream to a run), pool them as they pass, and rank examples."""
+
+from .pools import Pool
+from .ranking import stratified, top
+from .recording import Plan, Recording, pool_name, record
+
+__all__ = ["Plan", "Pool", "Recording", "pool_name", "record", "stratified", "top"]

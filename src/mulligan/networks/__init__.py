@@ -6,8 +6,9 @@ from .loading import Adapter, adapters, load
 from .network import Network, Watched
 from .parts import Part
 from .tail import Held, Tail
+from .trunk import spread, trunk
 
 __all__ = [
     "Ablate", "Adapter", "ArrayInput", "Clamp", "Edit", "Held", "ImageInput", "Network", "NetworkInput", "Part", "Patch",
-    "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "parse_input",
+    "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "parse_input", "spread", "trunk",
 ]  # fmt: skip

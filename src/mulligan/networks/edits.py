@@ -27,24 +27,31 @@ def _axis(tensor: Tensor, site: Site) -> int:
     return site.unit_axis if site.axes else (1 if tensor.dim() == 4 else tensor.dim() - 1)
 
 
-def _along(values: Tensor, tensor: Tensor, axis: int) -> Tensor:
+def _along(values: Tensor, tensor: Tensor, axis: int, site: Site) -> Tensor:
     """Shape [units] values so that they broadcast along `axis` of `tensor`."""
+    if values.shape != (tensor.shape[axis],):
+        raise BadInput(
+            f"numbers of shape {tuple(values.shape)} are given for {tensor.shape[axis]} units",
+            where=site.alias,
+            fix="give one number a unit",
+        )
     shape = [1] * tensor.dim()
     shape[axis] = -1
     return values.to(tensor).reshape(shape)
 
 
 def _mask(units: Sequence[int] | None, tensor: Tensor, site: Site) -> Tensor:
+    if units is None:  # also where there are no units to choose from, as in an attention pattern
+        return torch.ones((), dtype=torch.bool, device=tensor.device)
     axis = _axis(tensor, site)
     size = tensor.shape[axis]
     chosen = torch.zeros(size, dtype=torch.bool, device=tensor.device)
-    if units is None:
-        chosen[:] = True
-    else:
-        wrong = [unit for unit in units if not 0 <= unit < size]
-        if wrong:
-            raise BadInput(f"unit {wrong[0]} does not exist: there are {size}", where=site.alias, fix="choose units below that")
-        chosen[list(units)] = True
+    wrong = [unit for unit in units if not 0 <= unit < size]
+    if wrong:
+        raise BadInput(
+            f"unit {wrong[0]} does not exist: there are {size}", where=site.alias, fix="choose units below that"
+        )
+    chosen[list(units)] = True
     shape = [1] * tensor.dim()
     shape[axis] = -1
     return chosen.reshape(shape)
@@ -72,10 +79,12 @@ class Ablate:
         if self.how == "mean":
             if self.values is None:
                 raise BadInput("mean ablation needs the means", where=site.alias, fix="pass values=, one number a unit")
-            return torch.where(chosen, _along(self.values, tensor, _axis(tensor, site)), tensor)
+            return torch.where(chosen, _along(self.values, tensor, _axis(tensor, site), site), tensor)
         n = tensor.shape[0]
         if n < 2:
-            raise BadInput("resampling needs at least two examples in the batch", where=site.alias, fix="pass a larger batch")
+            raise BadInput(
+                "resampling needs at least two examples in the batch", where=site.alias, fix="pass a larger batch"
+            )
         turn = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(n, generator=turn)
         # Everyone takes the next one along a random ring, so nobody gets their own activations back.
@@ -111,13 +120,21 @@ class Steer:
     positions: Sequence[int] | None = None
 
     def __call__(self, tensor: Tensor, site: Site) -> Tensor:
-        step = self.scale * _along(self.direction, tensor, _axis(tensor, site))
+        step = self.scale * _along(self.direction, tensor, _axis(tensor, site), site)
         if self.positions is None:
             return tensor + step
-        axis = site.axes.index("position") if "position" in site.axes else 1
-        where = torch.zeros(tensor.shape[axis], dtype=tensor.dtype, device=tensor.device)
+        if "position" not in site.axes:
+            raise BadInput("this site has no axis of positions", where=site.alias, fix="leave positions= out")
+        axis = site.axes.index("position")
+        size = tensor.shape[axis]
+        wrong = [position for position in self.positions if not -size <= position < size]
+        if wrong:
+            raise BadInput(
+                f"position {wrong[0]} does not exist: there are {size}", where=site.alias, fix="choose others"
+            )
+        where = torch.zeros(size, dtype=tensor.dtype, device=tensor.device)
         where[list(self.positions)] = 1
-        return tensor + step * _along(where, tensor, axis)
+        return tensor + step * _along(where, tensor, axis, site)
 
 
 @dataclass(frozen=True)
@@ -145,11 +162,19 @@ class ProjectOut:
 
     def __call__(self, tensor: Tensor, site: Site) -> Tensor:
         axis = _axis(tensor, site)
-        basis = torch.linalg.qr(self.directions.to(device=tensor.device, dtype=torch.float32).T).Q.to(tensor.dtype)
+        if self.directions.dim() != 2 or self.directions.shape[1] != tensor.shape[axis]:
+            raise BadInput(
+                f"directions of shape {tuple(self.directions.shape)} are given for {tensor.shape[axis]} units",
+                where=site.alias,
+                fix="give [k, units]",
+            )
+        # Directions that hang on each other span less than k dimensions: QR would take away strangers, an SVD says.
+        wide = self.directions.to(device=tensor.device, dtype=torch.float64)
+        _, sizes, basis = torch.linalg.svd(wide, full_matrices=False)
+        basis = basis[sizes > sizes.max() * max(wide.shape) * torch.finfo(self.directions.dtype).eps].to(tensor.dtype)
         moved = tensor.movedim(axis, -1)
-        centre = self.around.to(tensor) if self.around is not None else torch.zeros((), dtype=tensor.dtype, device=tensor.device)
-        centred = moved - centre
-        return (moved - (centred @ basis) @ basis.T).movedim(-1, axis)
+        centred = moved if self.around is None else moved - self.around.to(tensor)
+        return (moved - (centred @ basis.T) @ basis).movedim(-1, axis)
 
 
 @dataclass(frozen=True)

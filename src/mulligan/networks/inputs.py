@@ -75,10 +75,7 @@ class ImageInput:
                 where="size",
                 fix=f"give height and width, each from 1 to {_LONGEST}",
             )
-        if self.channels not in (1, 3):
-            raise BadInput(
-                f"images of {self.channels} channels are not known", where="channels", fix="give 1 (grey) or 3 (colour)"
-            )
+        _known_channels(self.channels)
         for name in ("mean", "std"):
             values = getattr(self, name)
             if len(values) != self.channels or not all(math.isfinite(value) for value in values):
@@ -257,6 +254,7 @@ def parse_input(text: str, base: ImageInput | None = None) -> ImageInput:
 
     start = base or ImageInput(size=(1, 1), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     channels = _whole("channels", given["channels"]) if "channels" in given else start.channels
+    _known_channels(channels)
     size = _size(given["size"]) if "size" in given else start.size
     if "resize" in given:
         resize = None if given["resize"].casefold() == "none" else _whole("resize", given["resize"])
@@ -273,6 +271,12 @@ def parse_input(text: str, base: ImageInput | None = None) -> ImageInput:
         interpolation=cast("Interpolation", given.get("interpolation", start.interpolation)),
         order=cast("Order", given.get("order", start.order)),
     )  # fmt: skip
+
+
+def _known_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        fix = "give 1 (grey) or 3 (colour)"
+        raise BadInput(f"images of {channels} channels are not known", where="channels", fix=fix)
 
 
 def _whole(key: str, text: str) -> int:

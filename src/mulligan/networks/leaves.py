@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -21,11 +22,11 @@ def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         yield from leaves(item, f"{prefix}/{key}" if prefix else str(key))
 
 
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, Mapping):
-        yield from ((str(key), item) for key, item in value.items())
+        yield from value.items()
     elif isinstance(value, tuple | list):
-        yield from ((str(index), item) for index, item in enumerate(value))
+        yield from enumerate(value)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield from ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
 
@@ -36,43 +37,59 @@ def pick(value: Any, leaf: str) -> tuple[str, Tensor]:
     Raises:
         BadInput: if there is none.
     """
-    found = dict(leaves(value))
-    if not leaf and found:
-        return next(iter(found.items()))
-    if leaf in found:
-        return leaf, found[leaf]
-    raise BadInput(f"there is no tensor {leaf!r} here; there are: {', '.join(found) or 'none'}", where="a site's leaf", fix="name one of these in brackets")
+    for key, tensor in leaves(value):
+        if not leaf or key == leaf:
+            return key, tensor
+    there = ", ".join(key for key, _ in leaves(value)) or "none"
+    raise BadInput(
+        f"there is no tensor {leaf!r} here; there are: {there}",
+        where="a site's leaf",
+        fix="name one of these in brackets",
+    )
 
 
 def swap(value: Any, leaf: str, new: Tensor) -> Any:
     """`value` with the tensor at `leaf` replaced; what holds it is rebuilt, never changed in place."""
     if isinstance(value, Tensor):
         return new
-    key, _, rest = leaf.partition("/")
+    for key, item in _items(value):
+        if leaf == str(key) or leaf.startswith(f"{key}/"):
+            return _with(value, key, swap(item, leaf[len(str(key)) + 1 :], new))
+    raise BadInput(f"there is no tensor {leaf!r} here", where="a site's leaf", fix="name one that is there")
+
+
+def _with(value: Any, key: Any, item: Any) -> Any:
+    """A copy of a container with one item changed."""
     if isinstance(value, Mapping):
-        inner = swap(value[key], rest, new)
         # A transformers ModelOutput is a dictionary and a dataclass at once, and must stay one.
-        rebuilt = type(value)(**{**value, key: inner}) if dataclasses.is_dataclass(value) else type(value)({**value, key: inner})  # type: ignore[call-arg]
-        return rebuilt
+        if dataclasses.is_dataclass(value):
+            return type(value)(**{**value, key: item})
+        if isinstance(value, MutableMapping):
+            changed = copy.copy(value)
+            changed[key] = item
+            return changed
+        return type(value)({**value, key: item})  # type: ignore[call-arg]
     if isinstance(value, tuple | list):
-        items = list(value)
-        items[int(key)] = swap(items[int(key)], rest, new)
-        if hasattr(value, "_fields"):
-            return type(value)(*items)
-        return type(value)(items)
-    return dataclasses.replace(value, **{key: swap(getattr(value, key), rest, new)})
+        items = [item if index == key else other for index, other in enumerate(value)]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return dataclasses.replace(value, **{key: item})
 
 
-def like(value: Any, make: Any) -> Any:
+def like(value: Any, make: Callable[[Tensor], Tensor]) -> Any:
     """`value` with every tensor t replaced by make(t)."""
+    if isinstance(value, Tensor):
+        return make(value)
     out = value
     for key, tensor in list(leaves(value)):
         out = swap(out, key, make(tensor))
     return out
 
 
-def nan_like(tensor: Tensor, batch: int) -> Tensor:
-    """A tensor of `tensor`'s shape (batch axis resized to `batch`) that takes no memory and poisons all that reads it."""
-    shape = (batch, *tensor.shape[1:]) if tensor.dim() else ()
-    fill = float("nan") if tensor.is_floating_point() else 0
+def nan_like(tensor: Tensor, batch: int | None = None) -> Tensor:
+    """A tensor of `tensor`'s shape (with `batch`, that many examples) that takes no memory and poisons its readers.
+
+    Whole numbers know no NaN: they become 0.
+    """
+    shape = tensor.shape if batch is None else (batch, *tensor.shape[1:])
+    fill = float("nan") if tensor.is_floating_point() or tensor.is_complex() else 0
     return torch.full((), fill, dtype=tensor.dtype, device=tensor.device).expand(shape)

@@ -57,14 +57,21 @@ def load(
     else:
         forms = ", ".join(form for adapter in known for form in adapter.forms)
         raise BadInput("no model of this name is known", where=spec, fix=f"write one of {forms}")
-    recipe = {"spec": spec, "weights": str(weights) if weights is not None else None, "input": input, "classes": list(classes) if classes else None}
+    recipe = {
+        "spec": spec,
+        "weights": str(weights) if weights is not None else None,
+        "input": input,
+        "classes": list(classes) if classes else None,
+    }
     if classes is not None:
         network.classes = tuple(classes)
         network.task = "classification" if network.task == "other" else network.task
     if input is not None:
         base = network.input if isinstance(network.input, ImageInput) else None
         if network.input is not None and base is None:
-            raise BadInput("--input describes pictures, and this network takes none", where=spec, fix="leave --input out")
+            raise BadInput(
+                "--input describes pictures, and this network takes none", where=spec, fix="leave --input out"
+            )
         network = network.with_input(parse_input(input, base))
     network.recipe = recipe
     return network

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ..records import BadInput, MulliganError, NetworkRecord, Site, Task, parse_site
 from .edits import Edit
 from .identity import identity
 from .inputs import ArrayInput, ImageInput, NetworkInput, TokenInput
-from .leaves import leaves, pick
+from .leaves import pick
 from .parts import Part
+from .rehearsal import DryRun, rehearse, version
 from .taps import Tap, Taps
 
 Reduce = Callable[[Tensor, Site], Tensor]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that happened in the dry run: a module was entered or left."""
-
-    path: str
-    call: int
-    leaving: bool
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """What one forward pass on a made-up input told: ports with shapes, the order of calls, what is changed in place."""
-
-    ports: Mapping[Site, tuple[int, ...]]
-    order: tuple[Step, ...]
-    overwritten: frozenset[Site]
+Inputs = Shaped[Tensor, "batch *input"]
+Mask = Shaped[Tensor, "batch position"]
+Answer = Float[Tensor, "batch *answer"]
+_T = TypeVar("_T")
+_LENGTH = 11  # tokens of a made-up text: no hidden size is 11, so the axis is known by it
 
 
 class Watched(Mapping[str, Tensor]):
@@ -50,19 +40,34 @@ class Watched(Mapping[str, Tensor]):
         self._versions: dict[str, int] = {}
 
     def __getitem__(self, site: str | Site) -> Tensor:
-        alias = site if isinstance(site, str) else site.alias
+        alias = self._alias(site)
         if alias not in self._values:
+            if alias not in {watched.alias for watched in self.sites}:
+                raise BadInput("this site is not watched", where=alias, fix="name it in `watching`")
             raise BadInput("nothing has passed here", where=alias, fix="run the network inside the `with` block first")
         tensor = self._values[alias]
-        if alias in self._versions and tensor._version != self._versions[alias]:
-            raise MulliganError(f"what passed at {alias} was changed in place later, unlike in the dry run: watch it with copy=True.")
+        if version(tensor) != self._versions[alias]:
+            raise MulliganError(
+                f"what passed at {alias} was changed in place later, unlike in the dry run: watch it with copy=True."
+            )
         return tensor
+
+    def __contains__(self, site: object) -> bool:
+        return isinstance(site, str | Site) and self._alias(site) in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def _alias(self, site: str | Site) -> str:
+        if isinstance(site, Site) or site in self._values:
+            return str(site)
+        return parse_site(site).alias
+
+    def _keep(self, site: Site, tensor: Tensor) -> None:
+        self._values[site.alias], self._versions[site.alias] = tensor, version(tensor)
 
 
 class Network:
@@ -103,14 +108,16 @@ class Network:
         self.meanings = dict(meanings or {})
         self._call, self._answer, self._head = call, answer, head
         self.taps = Taps(module)
-        self.task: Task = task or ("language" if isinstance(input, TokenInput) else "classification" if self.classes else "other")
+        self.task: Task = task or (
+            "language" if isinstance(input, TokenInput) else "classification" if self.classes else "other"
+        )
 
     def __repr__(self) -> str:
         return f"Network({self.name!r}, {self.parameters:,} parameters, {self.task})"
 
     @cached_property
     def identity(self) -> str:
-        """A hash of weights and architecture; do not edit weights in place behind it (use `fresh` after that)."""
+        """A hash of weights and architecture, computed once: after changing weights in place, use `with_module`."""
         return identity(self.module)
 
     @property
@@ -125,30 +132,37 @@ class Network:
 
     def record(self) -> NetworkRecord:
         """What the findings say of this network."""
-        steps = {"kind": type(self.input).__name__, "steps": list(self.input.steps())} if self.input is not None else None
-        return NetworkRecord(name=self.name, identity=self.identity, parameters=self.parameters, classes=self.classes, input=steps)
+        steps = (
+            {"kind": type(self.input).__name__, "steps": list(self.input.steps())} if self.input is not None else None
+        )
+        return NetworkRecord(
+            name=self.name, identity=self.identity, parameters=self.parameters, classes=self.classes, input=steps
+        )
 
     def with_module(self, module: nn.Module, name: str | None = None) -> Network:
         """The same network around another module of the same architecture (an edited copy, a twin)."""
         return Network(
-            module, name=name or self.name, input=self.input, classes=self.classes, task=self.task, parts=tuple(self.parts.values()),
-            meanings=self.meanings, call=self._call, answer=self._answer, recipe={}, head=self._head,
+            module, name=name or self.name, input=self.input, classes=self.classes, task=self.task,
+            parts=tuple(self.parts.values()), meanings=self.meanings, call=self._call, answer=self._answer, recipe={}, head=self._head,
         )  # fmt: skip
 
     def with_input(self, input: NetworkInput) -> Network:
         """The same network with other preprocessing."""
         other = self.with_module(self.module)
-        other.input, other.recipe = input, self.recipe
+        other.input = input
+        if self.recipe and isinstance(input, ImageInput):
+            other.recipe = {**self.recipe, "input": input.spec()}
         return other
 
     # Running
-    def __call__(self, x: Tensor, mask: Tensor | None = None) -> Any:
+    def __call__(self, x: Inputs, mask: Mask | None = None) -> Any:
         """The module's raw output for a batch; gradients as the caller's context says."""
         x = x.to(self.device)
         mask = mask.to(self.device) if mask is not None else None
-        return self._call(self.module, x, mask) if self._call else self.module(x)
+        with self.taps.whole_pass():
+            return self._call(self.module, x, mask) if self._call else self.module(x)
 
-    def logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def logits(self, x: Inputs, mask: Mask | None = None) -> Answer:
         """The answer: [batch, classes], [batch, position, vocabulary] or [batch, feature].
 
         Raises:
@@ -156,84 +170,83 @@ class Network:
         """
         return self.answer(self(x, mask))
 
-    def answer(self, output: Any) -> Tensor:
+    def answer(self, output: Any) -> Answer:
         """The logits in a raw output (see `logits`)."""
         out = self.answer_unchecked(output)
         if not torch.isfinite(out).all():
-            raise BadInput("the network answers with NaN or infinity", where=self.name, fix="check the weights file and the input's scale")
-        if self.classes is not None and out.shape[-1] != len(self.classes):
-            raise BadInput(f"the network has {out.shape[-1]} answers and {len(self.classes)} class names are given", where=self.name, fix="pass the right list with --classes")
+            raise BadInput(
+                "the network answers with NaN or infinity",
+                where=self.name,
+                fix="check the weights file and the input's scale",
+            )
+        self._fit_classes(out.shape[-1])
         return out
 
-    def answer_unchecked(self, output: Any) -> Tensor:
+    def answer_unchecked(self, output: Any) -> Answer:
         """The logits in a raw output, whatever they are."""
         return self._answer(output) if self._answer else pick(output, "")[1]
 
-    def logits_unchecked(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def logits_unchecked(self, x: Inputs, mask: Mask | None = None) -> Answer:
         """`logits` for passes under an edit, where NaN may be the point."""
         return self.answer_unchecked(self(x, mask))
 
+    def check_classes(self) -> None:
+        """See whether there are as many class names as answers, by the head or else by a run on `example()`.
+
+        Raises:
+            BadInput: if there are not, or the network is no classifier.
+        """
+        if self.classes is None:
+            return
+        if self.task in ("language", "embedding"):
+            raise BadInput(
+                f"this network's task is {self.task}: it has no classes", where=self.name, fix="leave --classes out"
+            )
+        if self._head is not None:
+            self._fit_classes(self.head_weights[0].shape[0])
+        elif self.input is not None:
+            with torch.no_grad():
+                self._fit_classes(self.logits_unchecked(*self.example(1)).shape[-1])
+
+    def _fit_classes(self, answers: int) -> None:
+        if self.classes is not None and answers != len(self.classes):
+            raise BadInput(
+                f"the network has {answers} answers and {len(self.classes)} class names are given",
+                where=self.name,
+                fix="pass the right list with --classes",
+            )
+
     # Sites
-    def example(self, batch: int = 2) -> tuple[Tensor, Tensor | None]:
+    def example(self, batch: int = 2) -> tuple[Inputs, Mask | None]:
         """A made-up input of the right shape, for dry runs."""
         generator = torch.Generator().manual_seed(0)
         match self.input:
             case ImageInput():
                 pixels = torch.rand(batch, self.input.channels, *self.input.size, generator=generator)
-                return torch.as_tensor(self.input.normalise(pixels)), None
+                return self.input.normalise(pixels), None
             case TokenInput():
-                ids = torch.randint(5, 100, (batch, _LENGTH), generator=generator)
-                return ids, torch.ones_like(ids)
+                ids = torch.randint(
+                    *_plain_ids(self.input), (batch, min(_LENGTH, self.input.context)), generator=generator
+                )
+                return ids, torch.ones_like(ids, dtype=torch.bool)
             case ArrayInput():
                 return torch.rand(batch, *self.input.shape, generator=generator), None
-        raise BadInput("this network does not say what it takes", where=self.name, fix="pass --input, or input= to Network")
+        raise BadInput(
+            "this network does not say what it takes", where=self.name, fix="pass --input, or input= to Network"
+        )
 
     @cached_property
     def dry_run(self) -> DryRun:
-        """One pass on `example()`; finds every port that tensors pass, with shapes."""
-        return self.rehearse(*self.example())
+        """One pass on `example()`; finds every port that tensors pass, with shapes and axes."""
+        return rehearse(self.module, self, *self.example(), self.input)
 
-    def rehearse(self, x: Tensor, mask: Tensor | None = None) -> DryRun:
+    def rehearse(self, x: Inputs, mask: Mask | None = None) -> DryRun:
         """The same on an input of your own; makes it this network's `dry_run`."""
-        ports: dict[Site, tuple[int, ...]] = {}
-        order: list[Step] = []
-        held: list[tuple[Site, Tensor, int]] = []
-        calls: dict[str, int] = {}
-        handles = []
-
-        def see(path: str, port: Any, call: int, value: Any) -> None:
-            for number, (leaf, tensor) in enumerate(leaves(value)):
-                site = Site(path, port, call, "" if number == 0 else leaf)
-                ports[site] = tuple(tensor.shape)
-                held.append((site, tensor, tensor._version))
-
-        for path, module in self.module.named_modules():
-
-            def before(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
-                order.append(Step(path, calls.get(path, 0), False))
-                see(path, "in", calls.get(path, 0), {**{str(i): arg for i, arg in enumerate(args)}, **kwargs})
-
-            def after(module: nn.Module, args: Any, kwargs: Any, output: Any, path: str = path) -> None:
-                call = calls.get(path, 0)
-                calls[path] = call + 1
-                order.append(Step(path, call, True))
-                see(path, "out", call, output)
-
-            handles += [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after, with_kwargs=True)]
-        try:
-            with torch.no_grad():
-                self(x, mask)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            first = str(error).strip().split("\n")[0]
-            raise BadInput(f"the network refuses an input of shape {tuple(x.shape)}: {first}", where=self.name, fix="check --input, or the factory's own input") from error
-        finally:
-            for handle in handles:
-                handle.remove()
-        overwritten = frozenset(site for site, tensor, version in held if tensor._version != version)
-        self.__dict__["dry_run"] = DryRun(ports, tuple(order), overwritten)
-        return self.__dict__["dry_run"]
+        run = rehearse(self.module, self, x, mask, self.input)
+        for cached in ("_all_sites", "head"):
+            self.__dict__.pop(cached, None)
+        self.__dict__["dry_run"] = run
+        return run
 
     def sites(self, pattern: str | Iterable[str] = "*") -> list[Site]:
         """Sites whose alias fits a glob (or any of several), with shapes and axes, in the order in which they pass.
@@ -256,16 +269,8 @@ class Network:
     def _all_sites(self) -> list[Site]:
         sites = [self._with_axes(site) for site in self.dry_run.ports]
         for part in self.parts.values():
-            sites.append(replace(part.site, axes=part.axes, shape=self._part_shape(part)))
+            sites.append(self._with_axes(part.site.place))
         return sites
-
-    def _part_shape(self, part: Part) -> tuple[int, ...]:
-        if part.combine is None:
-            return ()
-        shapes = [self.dry_run.ports.get(replace(read, leaf="")) for read in part.reads]
-        if any(shape is None for shape in shapes):
-            return ()
-        return tuple(part.combine(*(torch.empty(shape or (), device="meta") for shape in shapes)).shape)
 
     def site(self, alias: str | Site) -> Site:
         """One site by its alias, with shape and axes.
@@ -275,27 +280,45 @@ class Network:
         """
         asked = alias if isinstance(alias, Site) else parse_site(alias)
         place = asked.place
-        if place in self.parts:
-            return replace(place, axes=self.parts[place].axes, shape=self._part_shape(self.parts[place]))
-        if place.part:
-            there = [part.site.part for part in self.parts.values() if part.site.path == place.path]
-            raise BadInput(f"this module has no part {place.part!r}; it has {', '.join(there) or 'none'}", where=place.alias, fix="see `mulligan sites`")
-        if place in self.dry_run.ports:
+        if place in self.parts or place in self.dry_run.ports:
             return self._with_axes(place)
         self.taps.module(place.path)
+        if place.part:
+            there = [part.site.part for part in self.parts.values() if part.site.path == place.path]
+            raise BadInput(
+                f"this module has no part {place.part!r}; it has {', '.join(there) or 'none'}",
+                where=place.alias,
+                fix="see `mulligan sites`",
+            )
+        first = replace(place, leaf="")
+        if self.dry_run.names.get(first) == place.leaf:
+            return self._with_axes(first)
         ran = [site for site in self.dry_run.ports if site.path == place.path and site.port == place.port]
         if not ran:
-            raise BadInput("this module never runs in a forward pass (or no tensor passes there)", where=place.alias, fix="choose another site; `mulligan sites` lists them")
-        raise BadInput(f"this call or tensor does not exist; there are {', '.join(site.alias for site in ran[:5])}", where=place.alias, fix="choose one of these")
+            raise BadInput(
+                "this module never runs in a forward pass (or no tensor passes there)",
+                where=place.alias,
+                fix="choose another site; `mulligan sites` lists them",
+            )
+        raise BadInput(
+            f"this call or tensor does not exist; there are {', '.join(site.alias for site in ran[:5])}",
+            where=place.alias,
+            fix="choose one of these",
+        )
 
-    def _with_axes(self, site: Site) -> Site:
-        shape = self.dry_run.ports[site.place]
-        return replace(site, axes=axes_of(shape, self.input), shape=shape)
+    def _with_axes(self, place: Site) -> Site:
+        run = self.dry_run
+        if place in self.parts:
+            part = self.parts[place]
+            return replace(place, axes=part.axes, shape=part.shape(run.ports))
+        return replace(place, axes=run.axes[place], shape=run.ports[place])
 
     def meaning(self, site: Site) -> str:
         """What the site is, precisely."""
         if site.place in self.parts:
             return self.parts[site.place].meaning
+        if site.alias in self.meanings:
+            return self.meanings[site.alias]
         for pattern, text in self.meanings.items():
             if fnmatch.fnmatchcase(site.alias, pattern):
                 return text
@@ -306,7 +329,9 @@ class Network:
 
     # Watching and editing
     @contextmanager
-    def watching(self, sites: str | Site | Iterable[str | Site], *, reduce: Reduce | None = None, copy: bool = False) -> Iterator[Watched]:
+    def watching(
+        self, sites: str | Site | Iterable[str | Site], *, reduce: Reduce | None = None, copy: bool = False
+    ) -> Iterator[Watched]:
         """Within the block, keep what passes at `sites` in each forward pass; the latest replaces the one before.
 
         Args:
@@ -326,19 +351,21 @@ class Network:
                 self.taps.untap(tap)
 
     def _keeper(self, watched: Watched, site: Site, reduce: Reduce | None, copy: bool) -> Callable[[Tensor], None]:
-        must_copy = copy or site.place in self.dry_run.overwritten
+        must_copy = copy or any(read in self.dry_run.overwritten for read in self._ports(site))
 
         def keep(tensor: Tensor) -> None:
-            if reduce is not None:
-                watched._values[site.alias] = reduce(tensor, site)
-            elif must_copy:
-                watched._values[site.alias] = tensor.clone()
-            else:
-                watched._values[site.alias] = tensor
-                if not tensor.is_inference():
-                    watched._versions[site.alias] = tensor._version
+            kept = tensor if reduce is None else reduce(tensor, site)
+            # What was reduced may still be a view of what passed.
+            if must_copy and _shares_memory(kept, tensor):
+                kept = kept.clone()
+            watched._keep(site, kept)
 
         return keep
+
+    def _ports(self, site: Site) -> tuple[Site, ...]:
+        """The ports at whose tensors a site looks."""
+        part = self.parts.get(site.place)
+        return part.reads if part is not None else (site.place,)
 
     @contextmanager
     def editing(self, edits: Mapping[str, Edit] | Mapping[Site, Edit]) -> Iterator[None]:
@@ -357,51 +384,51 @@ class Network:
         wanted = [sites] if isinstance(sites, str | Site) else list(sites)
         resolved: dict[Site, Site] = {}
         for item in wanted:
-            for site in self.sites(item) if isinstance(item, str) and any(c in item for c in "*?") else [self.site(item)]:
+            for site in (
+                self.sites(item) if isinstance(item, str) and any(c in item for c in "*?") else [self.site(item)]
+            ):
                 resolved[site.place] = site
         return list(resolved.values())
 
     def _read(self, site: Site, keep: Callable[[Tensor], None]) -> list[Tap]:
         part = self.parts.get(site.place)
-        if part is None or part.intercepts:
+        if part is None or part.pattern_of:
             return [self.taps.tap(site.place, read=keep)]
-        return self._gather(part, lambda tensors: keep(part.combine(*tensors)))  # type: ignore[misc]
-
-    def _gather(self, part: Part, then: Callable[[list[Tensor]], None]) -> list[Tap]:
-        """Taps that collect the ports of a part; when the last has passed, `then` gets the tensors."""
-        scratch: dict[int, Tensor] = {}
-
-        def collect(index: int) -> Callable[[Tensor], None]:
-            def read(tensor: Tensor) -> None:
-                scratch[index] = tensor
-                if index == len(part.reads) - 1:
-                    then([scratch[i] for i in range(len(part.reads))])
-
-            return read
-
-        return [self.taps.tap(read, read=collect(index)) for index, read in enumerate(part.reads)]
+        combine = _needed(part.combine, site)
+        scratch, taps = self._gather(part.reads[:-1])
+        return [*taps, self.taps.tap(part.reads[-1], read=lambda last: keep(combine(*scratch, last)))]
 
     def _write(self, site: Site, edit: Edit) -> list[Tap]:
         def checked(tensor: Tensor) -> Tensor:
             new = edit(tensor, site)
             if new.shape != tensor.shape:
-                raise BadInput(f"the edit gives shape {tuple(new.shape)} where {tuple(tensor.shape)} passes", where=site.alias, fix="return a tensor of the same shape")
+                raise BadInput(
+                    f"the edit gives shape {tuple(new.shape)} where {tuple(tensor.shape)} passes",
+                    where=site.alias,
+                    fix="return a tensor of the same shape",
+                )
             return new
 
         part = self.parts.get(site.place)
-        if part is None or part.intercepts:
+        if part is None or part.pattern_of:
             return [self.taps.tap(site.place, write=checked)]
-        combine, split, writes = part.combine, part.split, part.writes
-        if combine is None or split is None or writes is None:
-            raise BadInput("this site can be watched but not edited", where=site.alias, fix="edit a site before or after it")
-        scratch: dict[int, Tensor] = {}
-        taps = [self.taps.tap(read, read=lambda t, i=i: scratch.__setitem__(i, t)) for i, read in enumerate(part.reads[:-1])]
+        combine, split = _needed(part.combine, site), _needed(part.split, site)
+        scratch, taps = self._gather(part.reads[:-1])
 
         def write(last: Tensor) -> Tensor:
-            tensors = [scratch[i] for i in range(len(part.reads) - 1)] + [last]
-            return split(checked(combine(*tensors)), *tensors)
+            return split(checked(combine(*scratch, last)), *scratch, last)
 
-        return [*taps, self.taps.tap(writes, write=write)]
+        return [*taps, self.taps.tap(_needed(part.writes, site), write=write)]
+
+    def _gather(self, ports: Sequence[Site]) -> tuple[list[Tensor], list[Tap]]:
+        """A list that always holds what passed these ports latest, and the taps that fill it."""
+        scratch = [torch.empty(0)] * len(ports)
+
+        def hold(index: int, port: Site) -> Callable[[Tensor], None]:
+            overwritten = port in self.dry_run.overwritten
+            return lambda tensor: scratch.__setitem__(index, tensor.clone() if overwritten else tensor)
+
+        return scratch, [self.taps.tap(port, read=hold(index, port)) for index, port in enumerate(ports)]
 
     # The head
     @cached_property
@@ -413,12 +440,25 @@ class Network:
         """
         if self._head is not None:
             return self._head
-        wanted = len(self.classes) if self.classes is not None else None
-        ran = {step.path for step in self.dry_run.order}
-        for path, module in reversed(list(self.module.named_modules())):
-            out = getattr(module, "out_features", None) or getattr(module, "out_channels", None)
-            if path in ran and isinstance(module, nn.Linear | nn.Conv2d) and (wanted is None or out == wanted):
+        run = self.dry_run
+        ran = list(dict.fromkeys(step.path for step in run.order if step.leaving))
+        rows = [path for path in ran if isinstance(self.taps.module(path), nn.Linear | nn.Conv2d)]
+        with torch.no_grad():
+            answer = self.logits_unchecked(run.x, run.mask)
+            if self.classes is not None:
+                self._fit_classes(answer.shape[-1])
+            # A convolution may be the head, with an average over one place or a flattening after it.
+            rows_of_answers = [path for path in rows if math.prod(run.ports[Site(path)]) == answer.numel()]
+            with self.watching(rows_of_answers, copy=True) as watched:
+                self(run.x, run.mask)
+        for path in reversed(rows_of_answers):
+            if torch.equal(watched[path].reshape(answer.shape), answer):
                 return path
+        if self.classes is not None:
+            for path in reversed(rows):
+                layer = self.taps.module(path)
+                if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.shape[0] == len(self.classes):
+                    return path
         raise BadInput("no layer has one row for each class", where=self.name, fix="name it with head=")
 
     @property
@@ -430,32 +470,23 @@ class Network:
         return weight.detach().flatten(1), bias.detach() if bias is not None else None
 
 
-_LENGTH = 11  # of a made-up text: no hidden size is 11, so the axis is known by it
+def _plain_ids(input: TokenInput) -> tuple[int, int]:
+    """From which id to which (not among them) the tokens of a made-up text are drawn: words, if there are as many."""
+    tokenizer = input.tokenizer
+    size = tokenizer.get_vocab_size() if hasattr(tokenizer, "get_vocab_size") else len(tokenizer)
+    return (5, min(size, 100)) if size > 10 else (0, max(size, 1))
 
 
-def axes_of(shape: tuple[int, ...], input: NetworkInput | None) -> tuple[str, ...]:
-    """What each axis of a port's tensor is, from its shape in the dry run."""
-    if isinstance(input, TokenInput):
-        names = ["feature"] * len(shape)
-        positions = [i for i, size in enumerate(shape) if size == _LENGTH]
-        for number, axis in enumerate(positions):
-            names[axis] = "position" if len(positions) == 1 else ("query", "key")[min(number, 1)]
-        if shape and shape[0] != _LENGTH:
-            names[0] = "batch"
-        if len(shape) == 4 and "position" in names and names.count("feature") == 2:
-            names[names.index("feature")] = "head"
-        elif len(shape) == 4 and names.count("feature") == 1:
-            names[names.index("feature")] = "head"
-        return tuple(names)
-    match len(shape):
-        case 0:
-            return ()
-        case 4:
-            return ("batch", "channel", "height", "width")
-        case 3:
-            return ("batch", "position", "feature")
-        case _:
-            return ("batch", "feature", *(f"axis{i}" for i in range(2, len(shape))))[: len(shape)]
+def _shares_memory(kept: Tensor, tensor: Tensor) -> bool:
+    return kept.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+
+
+def _needed(value: _T | None, site: Site) -> _T:
+    if value is None:
+        raise BadInput(
+            "this site can be watched but not edited", where=site.alias, fix="edit a site before or after it"
+        )
+    return value
 
 
 def _fits(site: Site, glob: str) -> bool:

@@ -1,4 +1,4 @@
-"""Sites that are not a module's input or output: attention heads, attention patterns, the residual stream within a block.
+"""Sites that are no module's input or output: attention heads, attention patterns, the residual stream within a block.
 
 A part is computed from tensors that do pass a port, and says how a changed part is put back. An adapter makes the parts
 of its family and says precisely what each means.
@@ -6,7 +6,7 @@ of its family and says precisely what each means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,13 +21,14 @@ class Part:
 
     Attributes:
         site: its own name: a module's path and `part`.
-        reads: the ports that it is computed from, in the order in which they pass.
-        combine: their tensors to the part.
-        writes: the port where a changed part is put back; it passes last of all `reads`.
-        split: (changed part, *tensors read) to the new tensor at `writes`.
         axes: what the part's axes are.
         meaning: what exactly it is, in a sentence.
-        intercepts: True if the part is no function of ports at all but an attention pattern inside `site.path`'s module.
+        reads: the ports that it is computed from, in the order in which they pass.
+        combine: their tensors to the part.
+        writes: the port where a changed part is put back: the last of `reads`; None if the part cannot be edited.
+        split: (changed part, *tensors read) to the new tensor at `writes`.
+        pattern_of: for an attention pattern inside `site.path`'s module, which is no function of ports at all: how many
+            heads it has; 0 for every other part.
     """
 
     site: Site
@@ -37,7 +38,17 @@ class Part:
     combine: Callable[..., Tensor] | None = None
     writes: Site | None = None
     split: Callable[..., Tensor] | None = None
-    intercepts: bool = False
+    pattern_of: int = 0
+
+    def shape(self, ports: Mapping[Site, tuple[int, ...]]) -> tuple[int, ...]:
+        """The part's shape, from those of the ports in a dry run; () if one of them did not pass."""
+        if self.pattern_of:
+            out = ports.get(Site(self.site.path, "out", self.site.call))
+            return (out[0], self.pattern_of, out[1], out[1]) if out else ()
+        shapes = [ports.get(read) for read in self.reads]
+        if self.combine is None or any(shape is None for shape in shapes):
+            return ()
+        return tuple(self.combine(*(torch.empty(shape or (), device="meta") for shape in shapes)).shape)
 
 
 def heads(path: str, projection: str, count: int, meaning: str) -> Part:
@@ -50,7 +61,9 @@ def heads(path: str, projection: str, count: int, meaning: str) -> Part:
     def split(part: Tensor, flat: Tensor) -> Tensor:
         return part.flatten(-2)
 
-    return Part(Site(path, part="heads"), ("batch", "position", "head", "feature"), meaning, (port,), combine, port, split)
+    return Part(
+        Site(path, part="heads"), ("batch", "position", "head", "feature"), meaning, (port,), combine, port, split
+    )
 
 
 def head(path: str, projection: str, count: int, index: int, meaning: str) -> Part:
@@ -67,19 +80,26 @@ def head(path: str, projection: str, count: int, index: int, meaning: str) -> Pa
         whole[..., index, :] = part
         return whole.flatten(-2)
 
-    return Part(Site(path, part=f"head{index}"), ("batch", "position", "feature"), meaning, (port,), combine, port, split)
+    return Part(
+        Site(path, part=f"head{index}"), ("batch", "position", "feature"), meaning, (port,), combine, port, split
+    )
 
 
-def stream_between(block: str, attention: str, meaning: str) -> Part:
-    """The residual stream after attention and before the feed-forward of a pre-norm block: block input + attention output."""
-    before, added = Site(block, "in"), Site(attention, "out")
+def stream_between(block: str, added: str, meaning: str) -> Part:
+    """The residual stream after attention and before the feed-forward of a pre-norm block: [batch, position, feature].
+
+    Args:
+        block: path of the block, whose input is the stream. added: path of the module whose output is added to it.
+    """
+    before, after = Site(block, "in"), Site(added, "out")
 
     def split(part: Tensor, stream: Tensor, attended: Tensor) -> Tensor:
         return part - stream
 
-    return Part(Site(block, part="mid"), ("batch", "position", "feature"), meaning, (before, added), torch.add, added, split)
+    axes = ("batch", "position", "feature")
+    return Part(Site(block, part="mid"), axes, meaning, (before, after), torch.add, after, split)
 
 
-def pattern(attention: str, meaning: str) -> Part:
-    """Attention weights after the softmax: [batch, head, query, key]."""
-    return Part(Site(attention, part="pattern"), ("batch", "head", "query", "key"), meaning, intercepts=True)
+def pattern(attention: str, count: int, meaning: str) -> Part:
+    """Attention weights of `count` heads after the softmax: [batch, head, query, key]."""
+    return Part(Site(attention, part="pattern"), ("batch", "head", "query", "key"), meaning, pattern_of=count)

@@ -7,17 +7,21 @@ rehearsal, and that one is held instead. So it works for any module whose other 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ..records import BadInput, Site
-from .leaves import like, nan_like
-from .network import Network
+from .leaves import leaves, like, nan_like, swap
+from .network import Answer, Inputs, Mask, Network
+
+Values = Shaped[Tensor, "many *value"]
+_Call = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,11 @@ class Held:
         value: the site's tensor, batch first. logits: the network's answer on the unedited batch.
     """
 
-    x: Tensor
-    mask: Tensor | None
-    value: Tensor
-    logits: Tensor
-    outputs: dict[tuple[str, int], Any]
+    x: Inputs
+    mask: Mask | None
+    value: Values
+    logits: Answer
+    outputs: dict[_Call, Any]
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -48,18 +52,22 @@ class Tail:
     def __init__(self, network: Network, site: Site | str) -> None:
         self.network, self.site = network, network.site(site)
         if self.site.part:
-            raise BadInput("the tail starts at a module's input or output", where=self.site.alias, fix="choose the port that the part is read from")
+            raise BadInput(
+                "the tail starts at a module's input or output",
+                where=self.site.alias,
+                fix="choose the port that the part is read from",
+            )
         self.skipped = self._skipped()
-        self.needed: frozenset[tuple[str, int]] = frozenset(self.skipped)
+        self.needed: frozenset[_Call] = frozenset(self.skipped)
         self._learn()
 
-    def _skipped(self) -> list[tuple[str, int]]:
+    def _skipped(self) -> list[_Call]:
         """Calls that end before the site's tensor passes, the outermost ones, in order."""
         order = self.network.dry_run.order
-        leaving = self.site.port == "out"
-        when = next(i for i, s in enumerate(order) if (s.path, s.call, s.leaving) == (self.site.path, self.site.call, leaving))
+        ends = (self.site.path, self.site.call, self.site.port == "out")
+        when = next(i for i, step in enumerate(order) if (step.path, step.call, step.leaving) == ends)
         marks: list[int] = []
-        done: list[tuple[str, int]] = []
+        done: list[_Call] = []
         for step in order[: when + 1]:
             if not step.leaving:
                 marks.append(len(done))
@@ -70,109 +78,139 @@ class Tail:
 
     def _learn(self) -> None:
         """Find which skipped outputs the tail reads: the fewest that leave a rehearsal without NaN."""
-        x, mask = self.network.example()
+        x, mask = self.network.dry_run.x, self.network.dry_run.mask
         with torch.no_grad():
+            # With one example more, what is as long as the batch is told from what only happens to be.
+            longer = self.hold(_again(x), _again(mask) if mask is not None else None)
             held = self.hold(x, mask)
-            needed: set[tuple[str, int]] = set()
+            self._of_batch = {
+                (call, leaf)
+                for call, output in held.outputs.items()
+                for (leaf, one), (_, other) in zip(leaves(output), leaves(longer.outputs[call]), strict=True)
+                if one.dim() and one.shape[0] == len(held) and other.shape[0] == len(longer)
+            }
             for candidate in [frozenset(), frozenset(self.skipped[-1:])]:
                 if self._agrees(held, candidate):
-                    needed = set(candidate)
-                    break
-            else:
-                needed = set(self.skipped)
-                for call in self.skipped:
-                    if self._agrees(held, frozenset(needed - {call})):
-                        needed.discard(call)
-            self.needed = frozenset(needed)
-            if not self._agrees(held, self.needed):
-                raise BadInput("running only the tail does not give the network's own answer here", where=self.site.alias, fix="choose another site")
+                    return
+            needed = frozenset(self.skipped)
+            for call in self.skipped:
+                if self._agrees(held, needed - {call}):
+                    needed -= {call}
+            if not self._agrees(held, needed):
+                raise BadInput(
+                    "running only the tail does not give the network's own answer here",
+                    where=self.site.alias,
+                    fix="choose another site",
+                )
 
-    def _agrees(self, held: Held, needed: frozenset[tuple[str, int]]) -> bool:
+    def _agrees(self, held: Held, needed: frozenset[_Call]) -> bool:
         self.needed = needed
         out = self._run(held, held.value, 1)
-        return bool(torch.isfinite(out).all()) and torch.allclose(out, held.logits, rtol=1e-4, atol=1e-5 * float(held.logits.abs().max()))
+        size = float(held.logits.abs().max())
+        return bool(torch.isfinite(out).all()) and torch.allclose(out, held.logits, rtol=1e-4, atol=1e-5 * size)
 
-    def hold(self, x: Tensor, mask: Tensor | None = None) -> Held:
-        """Run the whole network once and keep what the tail needs."""
-        kept: dict[tuple[str, int], Any] = {}
-        handles: list[Any] = []
-        counts: dict[str, int] = {}
+    def hold(self, x: Inputs, mask: Mask | None = None) -> Held:
+        """Run the whole network once and keep what the tail needs.
+
+        Raises:
+            BadInput: if the network's answer is not finite.
+        """
         wanted = set(self.skipped)
-        for path in {path for path, _ in wanted}:
+        kept: dict[_Call, Any] = {}
 
-            def after(module: nn.Module, args: Any, output: Any, path: str = path) -> None:
-                call = counts.get(path, 0)
-                counts[path] = call + 1
-                if (path, call) in wanted:
-                    # What is not needed later is kept as its shape alone.
-                    keep = (path, call) in self.needed
-                    kept[(path, call)] = like(output, (lambda t: t.clone()) if keep else (lambda t: nan_like(t, t.shape[0])))
+        def run(call: _Call, forward: Callable[[], Any]) -> Any:
+            output = forward()
+            if call in wanted:
+                # What is not needed later is kept as its shape alone.
+                kept[call] = like(output, Tensor.clone if call in self.needed else nan_like)
+            return output
 
-            handles.append(self.network.taps.module(path).register_forward_hook(after))
-        try:
-            with self.network.watching(self.site, copy=True) as watched:
-                logits = self.network.logits(x, mask)
-            return Held(x, mask, watched[self.site], logits, kept)
-        finally:
-            for handle in handles:
-                handle.remove()
+        with self._around({path for path, _ in wanted}, run), self.network.watching(self.site, copy=True) as watched:
+            logits = self.network.logits(x, mask)
+        return Held(x, mask, watched[self.site], logits, kept)
 
-    def __call__(self, held: Held, values: Tensor) -> Tensor:
+    def __call__(self, held: Held, values: Values) -> Answer:
         """The answers if `values` had passed the site.
 
         Args:
-            values: [repeats * batch, ...], the held batch's tensor in `repeats` versions, whole batches one after another.
+            held: what `hold` gave.
+            values: [repeats * batch, ...], the held batch's tensor in `repeats` versions, one whole batch after
+                another.
 
         Returns:
             [repeats * batch, ...] logits.
+
+        Raises:
+            BadInput: if `values` is no whole number of such batches.
         """
         repeats, rest = divmod(values.shape[0], len(held))
-        if rest or values.shape[1:] != held.value.shape[1:]:
-            raise BadInput(f"values have shape {tuple(values.shape)}, the held batch {tuple(held.value.shape)}", where=self.site.alias, fix="pass whole batches of that shape")
+        if rest or not repeats or values.shape[1:] != held.value.shape[1:]:
+            raise BadInput(
+                f"values have shape {tuple(values.shape)}, the held batch {tuple(held.value.shape)}",
+                where=self.site.alias,
+                fix="pass whole batches of that shape",
+            )
         return self._run(held, values, repeats)
 
     def _run(self, held: Held, values: Tensor, repeats: int) -> Tensor:
-        network, site = self.network, self.site
+        outputs = {call: self._repeated(call, output, repeats) for call, output in held.outputs.items()}
 
-        def repeated(tensor: Tensor) -> Tensor:
-            if tensor.dim() == 0 or tensor.shape[0] != len(held):
-                return tensor
-            return tensor.repeat(repeats, *[1] * (tensor.dim() - 1)) if repeats > 1 else tensor
+        def run(call: _Call, forward: Callable[[], Any]) -> Any:
+            return outputs[call] if call in outputs else forward()
 
-        own = (site.path, site.call) if site.port == "out" else None
-        outputs: dict[tuple[str, int], Any] = {}
-        for call, output in held.outputs.items():
-            if call in self.needed or call == own:
-                outputs[call] = like(output, repeated)
-            else:
-                outputs[call] = like(output, lambda t: nan_like(t, t.shape[0] * repeats if t.dim() and t.shape[0] == len(held) else (t.shape[0] if t.dim() else 1)))
-        x = held.x.repeat(repeats, *[1] * (held.x.dim() - 1)) if repeats > 1 else held.x
-        mask = held.mask.repeat(repeats, *[1] * (held.mask.dim() - 1)) if held.mask is not None and repeats > 1 else held.mask
-        with self._skipping(outputs), network.editing({site: lambda tensor, site: values}):
-            return network.logits_unchecked(x, mask)
+        x = _repeat(held.x, repeats)
+        mask = _repeat(held.mask, repeats) if held.mask is not None else None
+        put = {self.site: lambda tensor, site: values}
+        with self._around({path for path, _ in outputs}, run), self.network.editing(put):
+            return self.network.logits_unchecked(x, mask)
+
+    def _repeated(self, call: _Call, output: Any, repeats: int) -> Any:
+        """A skipped call's output for `repeats` batches, NaN where the tail does not look."""
+        for leaf, tensor in list(leaves(output)):
+            new = tensor
+            if (call, leaf) in self._of_batch:
+                batch = tensor.shape[0] * repeats
+                new = _repeat(tensor, repeats) if call in self.needed else nan_like(tensor, batch)
+            elif call not in self.needed:
+                new = nan_like(tensor)
+            output = swap(output, leaf, new)
+        return output
 
     @contextmanager
-    def _skipping(self, outputs: dict[tuple[str, int], Any]) -> Iterator[None]:
-        """Within the block, the calls in `outputs` return what is given instead of running."""
-        paths = {path for path, _ in outputs}
-        counts: dict[str, int] = dict.fromkeys(paths, 0)
-        changed: list[nn.Module] = []
-        try:
+    def _around(self, paths: set[str], run: Callable[[_Call, Callable[[], Any]], Any]) -> Iterator[None]:
+        """Within the block, `run(call, forward)` stands for the forward of the modules at `paths`.
+
+        Hooks act on what it gives, so edits of earlier sites that are in force act on a held output as on a fresh one.
+        """
+        counts = dict.fromkeys(paths, 0)
+
+        def stand_in(path: str, original: Callable[..., Any]) -> Callable[..., Any]:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                call = (path, counts[path])
+                counts[path] += 1
+                return run(call, lambda: original(*args, **kwargs))
+
+            return forward
+
+        with ExitStack() as stack:
             for path in paths:
                 module = self.network.taps.module(path)
-                original = module.forward
-
-                def forward(*args: Any, path: str = path, original: Any = original, **kwargs: Any) -> Any:
-                    call = counts[path]
-                    counts[path] = call + 1
-                    return outputs[(path, call)] if (path, call) in outputs else original(*args, **kwargs)
-
-                if "forward" in module.__dict__:
-                    raise BadInput("this module's forward was replaced by someone else", where=path, fix="undo that first")
-                module.__dict__["forward"] = forward
-                changed.append(module)
+                stack.callback(_restore, module, dict(module.__dict__))
+                module.__dict__["forward"] = stand_in(path, module.forward)
             yield
-        finally:
-            for module in changed:
-                module.__dict__.pop("forward", None)
 
+
+def _restore(module: nn.Module, before: Mapping[str, Any]) -> None:
+    """Give a module back its own forward, or the one that someone else had put there."""
+    module.__dict__.pop("forward", None)
+    if "forward" in before:
+        module.__dict__["forward"] = before["forward"]
+
+
+def _repeat(tensor: Tensor, times: int) -> Tensor:
+    return tensor.repeat(times, *[1] * (tensor.dim() - 1)) if times > 1 else tensor
+
+
+def _again(tensor: Tensor) -> Tensor:
+    """A batch with its first example once more at the end."""
+    return torch.cat([tensor, tensor[:1]])

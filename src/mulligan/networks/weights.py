@@ -30,21 +30,35 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            raise BadInput(f"the weights file is damaged or truncated: {error}", where=path, fix="copy or download it again") from error
+            raise BadInput(
+                f"the weights file is damaged or truncated: {error}", where=path, fix="copy or download it again"
+            ) from error
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error) and "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise BadInput("this file wants to be unpickled as code, which Mulligan never does", where=path, fix=_CONVERT) from error
-        raise BadInput("this is not a weights file, or it is damaged", where=path, fix=f"give safetensors or a torch state dict; or {_CONVERT}") from error
+            raise BadInput(
+                "this file wants to be unpickled as code, which Mulligan never does", where=path, fix=_CONVERT
+            ) from error
+        raise BadInput(
+            "this is not a weights file, or it is damaged",
+            where=path,
+            fix=f"give safetensors or a torch state dict; or {_CONVERT}",
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = str(error).strip().split("\n")[0]
-        raise BadInput(f"the weights file is damaged or truncated: {first}", where=path, fix="copy or download it again") from error
+        raise BadInput(
+            f"the weights file is damaged or truncated: {first}", where=path, fix="copy or download it again"
+        ) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise BadInput("this torch file holds no state dict (names to tensors)", where=path, fix="save model.state_dict() and give that file")
+        raise BadInput(
+            "this torch file holds no state dict (names to tensors)",
+            where=path,
+            fix="save model.state_dict() and give that file",
+        )
     return {str(key): value for key, value in loaded.items()}
 
 
@@ -58,15 +72,27 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], where: object) -
     optional = {key for key in own if key.endswith("num_batches_tracked")}
     missing = [key for key in own if key not in state and key not in optional]
     extra = [key for key in state if key not in own]
-    shapes = [f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}" for key in own if key in state and state[key].shape != own[key].shape]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
     complaints = [
         f"{len(keys)} {what}, first {', '.join(keys[:5])}"
         for what, keys in (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
         if keys
     ]
     if complaints:
-        raise BadInput(f"the weights do not fit this network: {'; '.join(complaints)}", where=where, fix="give the weights of this very architecture")
+        raise BadInput(
+            f"the weights do not fit this network: {'; '.join(complaints)}",
+            where=where,
+            fix="give the weights of this very architecture",
+        )
     broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
-        raise BadInput(f"{len(broken)} weight tensors hold NaN or infinity, first {', '.join(broken[:5])}", where=where, fix="take an earlier checkpoint")
+        raise BadInput(
+            f"{len(broken)} weight tensors hold NaN or infinity, first {', '.join(broken[:5])}",
+            where=where,
+            fix="take an earlier checkpoint",
+        )
     module.load_state_dict({**own, **state})

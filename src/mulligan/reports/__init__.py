@@ -1,0 +1,39 @@
+"""A finished run's folder, rendered: an article (HTML), SARIF, JUnit, and the JSON Schema of its findings.
+
+Reads runs and records only, and renders without torch. Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .html import write_html
+from .index import write_index
+from .junit import write_junit
+from .reading import Stored, read_run
+from .sarif import write_sarif
+from .schema import findings_schema, write_schema
+
+__all__ = [
+    "Reports", "Stored", "findings_schema", "read_run", "write_html", "write_index", "write_junit", "write_reports",
+    "write_sarif", "write_schema",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reports:
+    """Where a run's reports were written."""
+
+    html: Path
+    sarif: Path
+    junit: Path
+
+
+def write_reports(run: Path | str) -> Reports:
+    """Render a finished run as RUN/report.html, RUN/findings.sarif and RUN/findings.junit.xml.
+
+    Raises:
+        BadInput: if the run cannot be read, or its folder cannot be written to.
+    """
+    return Reports(html=write_html(run), sarif=write_sarif(run), junit=write_junit(run))

@@ -68,21 +68,22 @@ def _panel(unit: str, rows: Sequence[tuple[str, str, Quantity]]) -> Panel:
         return round(_MARGIN + (100 - 2 * _MARGIN) * share_of_axis, 2)
 
     marks = tuple(
-        Mark(label=label, role=role, quantity=q, x=at(q.value) or 0.0, low=at(q.low), high=at(q.high)) for label, role, q in rows
+        Mark(label=label, role=role, quantity=q, x=at(q.value) or 0.0, low=at(q.low), high=at(q.high))
+        for label, role, q in rows
     )
     ticks = tuple((at(step) or 0.0, number(step)) for step in steps)
     return Panel(unit=unit, marks=marks, ticks=ticks, zero=at(0.0))
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> tuple[float, ...]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten apart) that cover [low, high], about `wanted` steps of them."""
-    if not high > low:
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten apart) that cover [low, high] in about `wanted` steps."""
+    if not high - low > 1e-9 * max(abs(low), abs(high)):
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return tuple(round(i * step, 12) for i in range(first, last + 1))
+    return tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import io
 import warnings
 from dataclasses import dataclass, field
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .reading import Stored
 
@@ -17,6 +17,7 @@ LARGEST_BYTES = 200_000
 LARGEST_SIDE = 512
 # A page stays something that a browser opens at once.
 PAGE_BYTES = 24_000_000
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError)
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg"}
 
 
@@ -76,11 +77,12 @@ class Pictures:
                 media, data, (width, height) = _fit(data)
         except FileNotFoundError:
             return "the picture is missing from the run's folder"
-        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+        except _UNREADABLE:
             return "the picture cannot be read"
         self._bytes += len(data)
         key = "p" + hashlib.sha256(data).hexdigest()[:16]
-        return Picture(key=key, uri=f"data:{media};base64,{base64.b64encode(data).decode('ascii')}", width=width, height=height)
+        uri = f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
+        return Picture(key=key, uri=uri, width=width, height=height)
 
 
 def _fit(data: bytes) -> tuple[str, bytes, tuple[int, int]]:

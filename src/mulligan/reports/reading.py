@@ -97,16 +97,22 @@ def _decode(path: Path, type_: type[T], schema: str | None) -> T:
         fix = "give the folder of a finished run, or resume this one to its end"
         raise BadInput(f"this run has no {path.name}", where=path, fix=fix) from error
     except OSError as error:
-        raise BadInput(f"this file cannot be read: {error.strerror}", where=path, fix="check the file and its permissions") from error
+        raise BadInput(
+            f"this file cannot be read: {error.strerror}", where=path, fix="check the file and its permissions"
+        ) from error
     try:
         _check_schema(path, msgspec.json.decode(data, type=_Head).schema, schema)
         return msgspec.json.decode(data, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"this file is broken: {error}", where=path, fix="run the audit again, or restore the file as it was written") from error
+        raise BadInput(
+            f"this file is broken: {error}",
+            where=path,
+            fix="run the audit again, or restore the file as it was written",
+        ) from error
 
 
 def _check_schema(path: Path, found: str, expected: str | None) -> None:
-    """Refuse a schema that is newer than ours; a manifest's family is the runs layer's own affair, its number is not."""
+    """Refuse a schema that is newer than ours. A manifest's family is the runs layer's affair, its number is not."""
     match = _SCHEMA.fullmatch(found)
     family, number = (match["family"], int(match["number"])) if match else ("", 0)
     if expected is None:
@@ -115,7 +121,9 @@ def _check_schema(path: Path, found: str, expected: str | None) -> None:
         ours, _, digits = expected.rpartition("/")
         newest = int(digits)
     if expected is not None and family != ours:
-        raise BadInput(f"this file's schema is {found!r}, not {expected!r}", where=path, fix="give the folder of an audit")
+        raise BadInput(
+            f"this file's schema is {found!r}, not {expected!r}", where=path, fix="give the folder of an audit"
+        )
     if number > newest:
         raise BadInput(
             f"this file has schema {found!r}, and this Mulligan is too old to read it (it knows up to {newest})",

@@ -36,20 +36,21 @@ def decide(findings: Findings, fail_on: str | None = None) -> Decision:
     unsettled = tuple(check for check in findings.checks if is_open(check))
     open_reasons = tuple(f"{check.name}: {open_reason(check)}" for check in unsettled)
     if findings.verdict == "fail":
-        deciding = [f for f in findings.findings if _RANK[f.severity] >= _RANK.get(fail_on or "low", 0)] or list(findings.findings)
+        least = _RANK.get(fail_on or "low", 0)
+        deciding = [f for f in findings.findings if _RANK[f.severity] >= least] or list(findings.findings)
         headline = f"{plural(len(deciding), 'finding')} {'fails' if len(deciding) == 1 else 'fail'} this audit."
         reasons = tuple(f"{f.id} ({f.severity}): {f.claim}" for f in deciding[:5])
         if len(deciding) > 5:
             reasons += (f"and {plural(len(deciding) - 5, 'more finding')} below.",)
         if unsettled:
-            reasons += (f"Besides, {plural(len(unsettled), 'check')} could not settle the question: {_names(unsettled)}.",)
+            reasons += (f"Besides, {plural(len(unsettled), 'check')} settled nothing: {_names(unsettled)}.",)
         return Decision(verdict="fail", word="Fail", headline=headline, reasons=reasons)
     ran = [check for check in findings.checks if check.status == "ran"]
     skipped = [check for check in findings.checks if check.status == "skipped"]
     if findings.verdict == "inconclusive" or unsettled:
         reasons = open_reasons or ("No check says why; see the table of checks.",)
         if findings.verdict == "pass":
-            reasons += ("findings.json says pass, which these checks do not bear out; this report does not show it as one.",)
+            reasons += ("findings.json says pass, which these checks do not bear out; it is not shown as one.",)
         if findings.findings:
             reasons += (f"What was found, {plural(len(findings.findings), 'finding')} in all, is below.",)
         headline = "The audit could not settle whether this network is sound. This is not a pass."
@@ -61,7 +62,10 @@ def decide(findings: Findings, fail_on: str | None = None) -> Decision:
     elif not ran:
         headline = "No check applied to this network and data, so nothing was tested: this pass carries no evidence."
     else:
-        headline = f"{plural(len(ran), 'check')} ran to the power that {'it promises' if len(ran) == 1 else 'they promise'} and found nothing."
+        promise = "it promises" if len(ran) == 1 else "they promise"
+        measured = all(check.smallest_effect is not None and check.target_effect is not None for check in ran)
+        power = f" to the power that {promise}" if measured else ""
+        headline = f"{plural(len(ran), 'check')} ran{power} and found nothing."
         reasons += (how_hard(findings),)
     if skipped and ran:
         reasons += (f"Not looked for, because it does not apply here: {_names(tuple(skipped))}.",)
@@ -126,12 +130,14 @@ def source_name(source: Source) -> str:
 def finding_text(finding: Finding) -> str:
     """A finding's measures and what to do, as lines of plain text."""
     lines = [finding.claim]
-    for label, quantity in (("Effect", finding.effect), ("Placebo", finding.placebo), ("Black-box baseline", finding.baseline)):
-        lines.append(f"{label}: {quantity_text(quantity)}")
+    lines.append(f"Effect: {quantity_text(finding.effect)}")
+    lines.append(f"Placebo: {quantity_text(finding.placebo)}")
+    lines.append(f"Black-box baseline: {quantity_text(finding.baseline)}")
     lines.append(f"p = {number(finding.p)}; adjusted p = {number(finding.p_adjusted)}")
     if finding.causal is not None:
         causal = finding.causal
-        lines.append(f"Causal test, {causal.edit}: before {quantity_text(causal.before)}; after {quantity_text(causal.after)}")
+        lines.append(f"Causal test: {causal.edit}")
+        lines.append(f"  before {quantity_text(causal.before)}; after {quantity_text(causal.after)}")
     if finding.action:
         lines.append(f"Action: {finding.action}")
     if finding.reproduce:

@@ -35,8 +35,12 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
                 os.unlink(temporary)
         if isinstance(error, OSError):
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull("the disk has no room for this file", where=path, fix="free some space and write the reports again") from error
-            raise BadInput(f"this file cannot be written: {error.strerror}", where=path, fix="check the folder and its permissions") from error
+                raise DiskFull(
+                    "the disk has no room for this file", where=path, fix="free some space and write the reports again"
+                ) from error
+            raise BadInput(
+                f"this file cannot be written: {error.strerror}", where=path, fix="check the folder and its permissions"
+            ) from error
         raise
     return path
 

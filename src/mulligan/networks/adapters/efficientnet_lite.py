@@ -41,7 +41,10 @@ def shipped_file(package: str, name: str) -> Path:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise BadInput(f"the package {package.replace('_', '-')} is not installed", fix=f"run `pip install --no-deps {package.replace('_', '-')}`")
+        raise BadInput(
+            f"the package {package.replace('_', '-')} is not installed",
+            fix=f"run `pip install --no-deps {package.replace('_', '-')}`",
+        )
     found = sorted(Path(next(iter(spec.submodule_search_locations))).glob(name))
     if not found:
         raise BadInput(f"the package {package.replace('_', '-')} has no file {name}", fix="install it again")
@@ -58,7 +61,11 @@ class EfficientNetLite:
 
     def load(self, spec: str, weights: Path | None) -> Network:
         if importlib.util.find_spec("efficientnet_lite_pytorch") is None:
-            raise BadInput("the architecture of EfficientNet-lite is not installed", where=spec, fix="run `pip install --no-deps efficientnet-lite-pytorch`")
+            raise BadInput(
+                "the architecture of EfficientNet-lite is not installed",
+                where=spec,
+                fix="run `pip install --no-deps efficientnet-lite-pytorch`",
+            )
         from efficientnet_lite_pytorch import EfficientNet
 
         number = spec[-1]
@@ -68,7 +75,12 @@ class EfficientNetLite:
         size: int = EfficientNet.get_image_size(spec)
         # The weights were trained on (x - 127) / 128 with x in 0-255, not on ImageNet's mean and deviation.
         taken = ImageInput(
-            size=(size, size), channels=3, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, resize=size + 32, interpolation="bicubic"
+            size=(size, size),
+            channels=3,
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+            resize=size + 32,
+            interpolation="bicubic",
         )
         return Network(module, name=spec, input=taken, classes=imagenet_classes(), meanings=_MEANINGS, head="_fc")
 

@@ -33,20 +33,32 @@ class Factory:
         module = _import(Path(file))
         make = getattr(module, name, None)
         if not callable(make):
-            raise BadInput(f"this file has no function {name!r}", where=file, fix="name a function without arguments that returns a torch.nn.Module")
+            raise BadInput(
+                f"this file has no function {name!r}",
+                where=file,
+                fix="name a function without arguments that returns a torch.nn.Module",
+            )
         try:
             made = make()
         except MulliganError:
             raise
         except Exception as error:
-            raise BadInput(f"the factory raised {type(error).__name__}: {error}", where=spec, fix="make it run without arguments") from error
+            raise BadInput(
+                f"the factory raised {type(error).__name__}: {error}", where=spec, fix="make it run without arguments"
+            ) from error
         if isinstance(made, Network):
             network = made
         elif isinstance(made, nn.Module):
             text, classes = getattr(module, "INPUT", None), getattr(module, "CLASSES", None)
-            network = Network(made, name=f"{Path(file).stem}:{name}", input=parse_input(text, None) if text else None, classes=classes)
+            network = Network(
+                made, name=f"{Path(file).stem}:{name}", input=parse_input(text, None) if text else None, classes=classes
+            )
         else:
-            raise BadInput(f"the factory returned {type(made).__name__}", where=spec, fix="return a torch.nn.Module or a mulligan.Network")
+            raise BadInput(
+                f"the factory returned {type(made).__name__}",
+                where=spec,
+                fix="return a torch.nn.Module or a mulligan.Network",
+            )
         if weights is not None:
             put_weights(network.module, read_weights(weights), weights)
         return network
@@ -65,7 +77,11 @@ def _import(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise BadInput(f"importing this file raised {type(error).__name__}: {error}", where=file, fix="make `python FILE` run first") from error
+        raise BadInput(
+            f"importing this file raised {type(error).__name__}: {error}",
+            where=file,
+            fix="make `python FILE` run first",
+        ) from error
     return module
 
 

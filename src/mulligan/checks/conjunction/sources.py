@@ -1,0 +1,70 @@
+"""What may stand on either side of a conjunction: classes, or groups of classes where each class has too few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from ...evidence import FEWEST_SOURCES
+from ...records import Group, Source
+
+#: Up to this many classes, every pair of classes is searched; beyond, pairs of groups.
+MOST_CLASSES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One source: its name, the classes in it, and the examples of the search and of the test half."""
+
+    source: Source
+    classes: tuple[int, ...]
+    search: Int[np.ndarray, " n"]
+    test: Int[np.ndarray, " m"]
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.source if isinstance(self.source, str) else self.source.name
+
+
+def sides(
+    names: Sequence[str], rows: Float[np.ndarray, "classes features"], groups: Int[np.ndarray, " n"], search: Int[np.ndarray, " s"], test: Int[np.ndarray, " t"]
+) -> list[Side]:
+    """The sources of a data set: one a class, or, for many classes, groups whose rows in the classifier are alike.
+
+    The groups are the network's own: Ward's clustering of the head's normalised rows, cut so that a group has on average
+    enough examples to confirm a claim on. Sources without a search example are left out.
+    """
+    present = np.unique(groups[groups >= 0])
+    if len(names) <= MOST_CLASSES:
+        members = [((names[c]), (int(c),)) for c in present]
+    else:
+        wanted = int(np.clip(len(groups) // (3 * FEWEST_SOURCES), 2, MOST_CLASSES))
+        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        label = fcluster(linkage(unit, "ward"), wanted, "maxclust")
+        members = []
+        for group in np.unique(label):
+            inside = np.flatnonzero(label == group)
+            centre = unit[inside].mean(0)
+            nearest = inside[np.argsort(-(unit[inside] @ centre))]
+            title = ", ".join(names[int(c)] for c in nearest[:2]) + (f" and {len(inside) - 2} like them" if len(inside) > 2 else "")
+            members.append((Group(name=title, classes=tuple(names[int(c)] for c in inside)), tuple(int(c) for c in inside)))
+    found = []
+    for source, classes in members:
+        mine = np.isin(groups, classes)
+        side = Side(source, classes, search[mine[search]], test[mine[test]])
+        if len(side.search):
+            found.append(side)
+    return found
+
+
+def narrowed(side: Side, names: Sequence[str], groups: Int[np.ndarray, " n"], keep: Sequence[int]) -> Side:
+    """The same side with only some of its classes."""
+    inside = tuple(int(c) for c in keep)
+    title = ", ".join(names[c] for c in inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
+    source: Source = names[inside[0]] if len(inside) == 1 else Group(name=title, classes=tuple(names[c] for c in inside))
+    return Side(source, inside, side.search[np.isin(groups[side.search], inside)], side.test[np.isin(groups[side.test], inside)])

@@ -1,0 +1,41 @@
+"""Search on one half of the sources, confirm on the other. The halves hang on the examples' ids, not on their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from ..runs import digest
+
+#: Fewer sources than this in the confirming half, of any class involved, and a claim is inconclusive (contract, step 1).
+FEWEST_SOURCES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Indices of a data set: `search` may be looked at freely, `test` is opened once, for frozen claims."""
+
+    search: Int[np.ndarray, " n"]
+    test: Int[np.ndarray, " m"]
+
+
+def split_sources(ids: Sequence[str], groups: Int[np.ndarray, " n"], seed: int) -> Split:
+    """Halve each group (class, or -1) by a hash of seed and id; the odd one goes to the search.
+
+    Copies of one example (ids that differ by a suffix "-2") stay on one side.
+    """
+    keys = np.array([digest(str(seed), "split", id.partition("-")[0]) for id in ids])
+    search: list[int] = []
+    test: list[int] = []
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        members = members[np.argsort(keys[members], kind="stable")]
+        cut = (len(members) + 1) // 2
+        while 0 < cut < len(members) and keys[members[cut]] == keys[members[cut - 1]]:
+            cut += 1
+        search.extend(members[:cut])
+        test.extend(members[cut:])
+    return Split(np.sort(np.asarray(search, dtype=np.int64)), np.sort(np.asarray(test, dtype=np.int64)))

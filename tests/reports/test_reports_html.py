@@ -1,0 +1,357 @@
+"""The page: what it says, what it never does, and what hostile text becomes in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reports_builder as builder
+from PIL import Image
+
+from mulligan.records import (
+    Behaviour,
+    CheckRecord,
+    ClassBehaviour,
+    Finding,
+    Group,
+    Quantity,
+    Trigger,
+)
+from mulligan.reports import write_html, write_index, write_reports
+from mulligan.reports.pages import CONTENT_SECURITY_POLICY, environment
+from mulligan.reports.text import is_hidden
+
+VOID = {"meta", "img", "br", "link", "hr", "input", "base"}
+
+
+class Tree(HTMLParser):
+    """Every element with its attributes, in order; complains of tags that do not close in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {k: v or "" for k, v in attrs}))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+def page(run: Path) -> Tree:
+    return Tree(write_html(run).read_text(encoding="utf-8"))
+
+
+def test_the_policy_is_strict_and_nothing_is_fetched(run: Path) -> None:
+    tree = page(run)
+    metas = [a["content"] for tag, a in tree.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert metas == [CONTENT_SECURITY_POLICY]
+    assert CONTENT_SECURITY_POLICY.startswith("default-src 'none'")
+    assert "script-src" not in CONTENT_SECURITY_POLICY
+    tags = Counter(tag for tag, _ in tree.elements)
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(tags)
+    for tag, attributes in tree.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href"):
+            if name in attributes:
+                assert attributes[name].startswith(("data:image/png;base64,", "#")), (tag, attributes[name][:60])
+    css = environment().globals["stylesheet"]
+    assert "url(" not in css
+    assert "@import" not in css
+
+
+def test_landmarks_headings_and_references(run: Path) -> None:
+    tree = page(run)
+    tags = Counter(tag for tag, _ in tree.elements)
+    assert tags["main"] == tags["nav"] == tags["h1"] == tags["footer"] == 1
+    levels = [int(tag[1]) for tag, _ in tree.elements if re.fullmatch("h[1-6]", tag)]
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
+    ids = [a["id"] for _, a in tree.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    for _, attributes in tree.elements:
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in ids
+        if "aria-labelledby" in attributes:
+            assert attributes["aria-labelledby"] in ids
+    assert all(a.get("alt") for tag, a in tree.elements if tag == "img")
+    assert all(a.get("aria-label") or a.get("aria-hidden") or "x" in a for tag, a in tree.elements if tag == "svg")
+
+
+def test_it_says_what_was_found(run: Path) -> None:
+    words = page(run).words
+    for part in (
+        "Fail 1 finding fails this audit.",
+        "F1 (high): Images that hold both a dress and a sneaker are answered 'bag'.",
+        "0.930 [0.889, 0.971] fraction of images, n = 150",
+        "0.060 [0.022, 0.098] fraction of images, n = 150",
+        "p = 0.0001; after correction for all claims tested, p = 0.0004.",
+        "high severity",
+        "confidence 0.95",
+        "Project the direction of units 12 and 40 out of blocks.5.",
+        "What the edit costs on clean data",
+        "blocks.5",
+        "12, 40",
+        "footwear (3 classes)",
+        "--replay runs/20250101-audit/pieces.json",
+        "Unit 77 of blocks.3",
+        "confidence not measured",
+        "A trouser above a sandal is sometimes answered 'coat'.",
+        "Random-weight twin",
+        "The other 15 classes",
+        "T-shirt",
+        "not confirmed",
+        "The budget bought the 120 with the largest attribution.",
+        "fail_on",
+        "budget.seconds",
+        "sha256:0f0f",
+        "mulligan audit fashion-small --data fashion/test.parquet",
+        "Not measured: black-box baseline.",
+    ):
+        assert part in words, part
+
+
+def test_a_pass_says_how_hard_it_looked(tmp_path: Path) -> None:
+    words = page(builder.build(tmp_path / "run", builder.passing())).words
+    assert "Pass 2 checks ran to the power that they promise and found nothing." in words
+    assert "2 checks looked at 55 hypotheses on 1 000 examples." in words
+    assert "conjunction 0.15 [0.04, 0.26] fraction of plants caught at, n = 40" in words
+    assert "Not looked for, because it does not apply here: preprocessing." in words
+    assert "Nothing was found." in words
+
+
+def test_inconclusive_is_not_shown_as_a_pass(tmp_path: Path) -> None:
+    tree = page(builder.build(tmp_path / "run", builder.inconclusive()))
+    assert "This is not a pass." in tree.words
+    assert "conjunction: ran, and did not reach the power that it promises. Only 12 sources a class" in tree.words
+    assert "head-edit: could not finish. Out of budget after 3 of 10 pieces." in tree.words
+    classes = [a.get("class", "") for _, a in tree.elements]
+    assert "verdict inconclusive" in classes
+    assert "verdict pass" not in classes
+
+
+def test_a_pass_that_its_checks_contradict_is_shown_as_inconclusive(tmp_path: Path) -> None:
+    lying = dataclasses.replace(builder.inconclusive(), verdict="pass")
+    tree = page(builder.build(tmp_path / "run", lying))
+    assert "findings.json says pass" in tree.words
+    assert "verdict pass" not in [a.get("class", "") for _, a in tree.elements]
+
+
+def test_a_pass_without_a_check_carries_no_evidence(tmp_path: Path) -> None:
+    skipped = (CheckRecord(name="conjunction", status="skipped", why="No images."),)
+    words = page(builder.build(tmp_path / "run", dataclasses.replace(builder.passing(), checks=skipped))).words
+    assert "this pass carries no evidence" in words
+    words = page(builder.build(tmp_path / "run", dataclasses.replace(builder.passing(), checks=()))).words
+    assert "No check is recorded" in words
+
+
+def test_a_check_whose_power_was_not_measured_does_not_claim_it(tmp_path: Path) -> None:
+    checks = (dataclasses.replace(builder.checks()[0], smallest_effect=None),)
+    words = page(builder.build(tmp_path / "run", dataclasses.replace(builder.passing(), checks=checks))).words
+    assert "1 check ran and found nothing." in words
+    assert "What conjunction would have caught was not measured." in words
+
+
+def test_an_empty_description(tmp_path: Path) -> None:
+    empty = builder.description(behaviour=None, inventory=(), cards=(), illusions=(), coverage=(), title="")
+    words = page(builder.build(tmp_path / "run", described=empty, manifest={})).words
+    for part in (
+        "Behaviour Not measured.",
+        "No site was described.",
+        "No output was described.",
+        "The command is not recorded.",
+    ):
+        assert part in words
+
+
+def test_every_picture_is_stored_once(run: Path) -> None:
+    tree = page(run)
+    stored = [a["id"] for tag, a in tree.elements if tag == "image"]
+    used = [a["href"][1:] for tag, a in tree.elements if tag == "use"]
+    assert len(stored) == len(set(stored)) == 12
+    assert set(used) == set(stored)
+    assert len(used) > 30
+
+
+def test_pictures_that_cannot_be_shown_are_named(run: Path) -> None:
+    (run / "artifacts/F1/trigger.png").unlink()
+    (run / "artifacts/F1/mask.png").write_bytes(b"<svg onload='alert(1)'/>")
+    words = page(run).words
+    assert "the picture is missing from the run's folder (artifacts/F1/trigger.png)" in words
+    assert "the picture cannot be read" in words
+
+
+def test_a_large_picture_is_shrunk(run: Path) -> None:
+    Image.effect_noise((1600, 1200), 90).save(run / "artifacts/F1/trigger.png")
+    size = write_html(run).stat().st_size
+    assert (run / "artifacts/F1/trigger.png").stat().st_size > 1_000_000
+    assert size < 700_000
+
+
+def test_long_lists_are_bounded_and_say_so(tmp_path: Path) -> None:
+    many = tuple(builder.finding(id=f"F{i}", trigger=None) for i in range(1, 71))
+    classes = tuple(ClassBehaviour(name=f"c{i}", n=3, recall=builder.share(0.5, 3), answered=3) for i in range(1500))
+    behaviour: Behaviour = dataclasses.replace(
+        builder.behaviour(), classes=classes, errors=tuple(builder.picture(i % 12) for i in range(90))
+    )
+    site = dataclasses.replace(
+        builder.site("s", 4096), dead=tuple(range(900)), cards=tuple(builder.card(i) for i in range(30))
+    )
+    described = builder.description(behaviour=behaviour, inventory=(site,), cards=())
+    words = page(builder.build(tmp_path / "run", builder.findings(findings=many), described)).words
+    assert "20 more findings are left out of this page; all are in findings.json." in words
+    assert "470 more classes are left out of this page; all are in description.json." in words
+    assert "54 more errors are left out of this page; all are in description.json." in words
+    assert "24 units of 4 096 are shown; all are in tables/units.parquet." in words
+    assert "37, 38, 39 and 860 more" in words
+    assert "1 more example is left out of this page" in words
+
+
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=1">',
+    "'><svg/onload=alert(1)>",
+    "]]><!-- --!><b>",
+    "{{ 7*7 }}{% raw %}",
+    "a\u202eb\u2066c",
+    "nul\0esc\x1b[31m",
+    "\u200b\ufeff",
+    "</style></title></pre>",
+    "javascript:alert(1)",
+    "&lt;b&gt;",
+    "x" * 5000,
+    "long-" * 900,
+)
+
+
+def hostile_run(folder: Path, text: str) -> Path:
+    """A run in which every text from outside is `text`."""
+
+    def poison(node: Any, name: str = "") -> Any:
+        keep = ("schema", "verdict", "status", "severity", "kind_", "image", "mask", "generator", "task")
+        if isinstance(node, str):
+            return node if name in keep else text
+        if isinstance(node, tuple):
+            return tuple(poison(item, name) for item in node)
+        if isinstance(node, dict):
+            return {
+                text if i == 0 else f"{text}{i}": poison(value, "value") for i, (_, value) in enumerate(node.items())
+            }
+        if dataclasses.is_dataclass(node) and not isinstance(node, type):
+            return dataclasses.replace(
+                node,
+                **{
+                    f.name: poison(getattr(node, f.name), f.name)
+                    for f in dataclasses.fields(node)
+                    if not (f.name == "kind" and type(node).__name__ == "Calibration")
+                },
+            )
+        return node
+
+    manifest = builder.MANIFEST | {
+        "command": [text, text],
+        "python": text,
+        "libraries": {text: text},
+        "config": {text: [text]},
+    }
+    return builder.build(folder, poison(builder.findings()), poison(builder.description()), manifest)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_only_text(tmp_path: Path, text: str) -> None:
+    plain = page(builder.build(tmp_path / "plain"))
+    run = hostile_run(tmp_path / "run", text)
+    source = write_html(run).read_text(encoding="utf-8")
+    assert not [i for i in range(len(source)) if is_hidden(source, i)]
+    tree = Tree(source)
+    # Hostile text adds no kind of element and no kind of attribute to those that the page has without it.
+    assert {tag for tag, _ in tree.elements} <= {tag for tag, _ in plain.elements} | {"details", "summary"}
+    assert {n for _, a in tree.elements for n in a} <= {n for _, a in plain.elements for n in a}
+    for _, attributes in tree.elements:
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+    assert len(source) < 3_000_000
+    write_reports(run)
+    index = write_index(tmp_path, [run], text).read_text(encoding="utf-8")
+    assert not [i for i in range(len(index)) if is_hidden(index, i)]
+    assert {"script", "img", "b"}.isdisjoint(tag for tag, _ in Tree(index).elements)
+
+
+def test_hidden_characters_are_shown_by_their_code_points(tmp_path: Path) -> None:
+    words = page(hostile_run(tmp_path / "run", "gnp\u202egab\0")).words
+    assert "gnp[U+202E]gab[U+0000]" in words
+
+
+def test_a_long_name_does_not_push_the_verdict_away(tmp_path: Path) -> None:
+    words = page(hostile_run(tmp_path / "run", "x" * 5000)).words
+    assert f"Fail: audit of {'x' * 200}… (4800 more characters)" in words
+
+
+def test_a_group_of_many_classes(tmp_path: Path) -> None:
+    group = Group(name="dogs", classes=tuple(f"dog {i}" for i in range(250)))
+    one: Finding = builder.finding(sources=(group,), trigger=Trigger(family="patch", description="A patch."))
+    words = page(builder.build(tmp_path / "run", builder.findings(findings=(one,)))).words
+    assert "dogs (250 classes)" in words
+    assert "50 more classes are left out of this page" in words
+
+
+def test_other_figures_need_an_interval_to_be_shown(tmp_path: Path) -> None:
+    figures = {"good": {"value": 0.5, "unit": "nats", "low": 0.4, "high": 0.6, "n": 9}, "bare": 3.2}
+    words = page(builder.build(tmp_path / "run", described=builder.description(figures=figures))).words
+    assert "good0.50 [0.40, 0.60] nats, n = 9" in words
+    assert "1 more figure is left out of this page; all are in description.json." in words
+    assert "3.2" not in words
+
+
+def test_quantities_without_an_interval_say_so(tmp_path: Path) -> None:
+    bare = Quantity(value=0.7, unit="AUC")
+    words = page(builder.build(tmp_path / "run", builder.findings(findings=(builder.finding(effect=bare),)))).words
+    assert "0.7 no interval AUC, n not recorded" in words
+
+
+def test_the_same_run_gives_the_same_page(run: Path) -> None:
+    assert write_html(run).read_bytes() == write_html(run).read_bytes()
+
+
+def test_it_renders_without_torch(run: Path) -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import mulligan.reports as reports\n"
+        "print(reports.write_reports(sys.argv[1]).html)\n"
+        "layers = {m.split('.')[1] for m in sys.modules if m.startswith('mulligan.')}\n"
+        "assert layers <= {'records', 'runs', 'reports'}, layers\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(run)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (run / "report.html").is_file()
+
+
+def test_reports_are_readable_by_others(run: Path) -> None:
+    reports = write_reports(run)
+    for path in (reports.html, reports.sarif, reports.junit):
+        assert path.parent == run
+        assert path.stat().st_mode & 0o777 == (run / "findings.json").stat().st_mode & 0o777
