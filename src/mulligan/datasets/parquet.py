@@ -118,11 +118,11 @@ class ParquetImages(Dataset):
         super().__init__(source, "images", n, labels=labels, label_names=names, notes=(*more, *notes))
         self.column = column
 
-    def gather(self, indices: Sequence[int] | np.ndarray) -> list[tuple[int, bytes]]:
+    def gather(self, indices: Sequence[int] | np.ndarray) -> list[tuple[int, bytes | None]]:
         rows = checked(indices, len(self))
         return list(zip(rows.tolist(), self.column.take(rows), strict=True))
 
-    def decode(self, gathered: tuple[int, bytes]) -> Raw:
+    def decode(self, gathered: tuple[int, bytes | None]) -> Raw:
         row, content = gathered
         return read_picture(self._present(row, content), f"{self.source}, row {row}")
 

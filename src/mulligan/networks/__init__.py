@@ -9,6 +9,7 @@ from .tail import Held, Tail
 from .trunk import spread, trunk
 
 __all__ = [
-    "Ablate", "Adapter", "ArrayInput", "Clamp", "Edit", "Held", "ImageInput", "Network", "NetworkInput", "Part", "Patch",
-    "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "parse_input", "spread", "trunk",
+    "Ablate", "Adapter", "ArrayInput", "Clamp", "Edit", "Held", "ImageInput", "Network", "NetworkInput", "Part",
+    "Patch", "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "parse_input",
+    "spread", "trunk",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ def _plain(value: Any) -> Any:
 
 
 def identity(module: nn.Module) -> str:
-    """ "sha256:..." over architecture, names, types, shapes and bytes of all parameters and buffers, in order of name."""
+    """A sha256 over architecture, names, types, shapes and bytes of all parameters and buffers, in order of name."""
     sha = hashlib.sha256(architecture(module).encode())
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name in sorted(tensors):

@@ -94,14 +94,8 @@ class ImageInput:
                 where="resize",
                 fix="give at least the longer side of size, or none to resize straight to size",
             )
-        if self.interpolation not in _RESAMPLING:
-            raise BadInput(
-                f"{self.interpolation!r} is not known",
-                where="interpolation",
-                fix=f"give one of {', '.join(_RESAMPLING)}",
-            )
-        if self.order not in get_args(Order):
-            raise BadInput(f"{self.order!r} is not known", where="order", fix="give rgb or bgr")
+        _known("interpolation", self.interpolation, tuple(_RESAMPLING))
+        _known("order", self.order, get_args(Order))
 
     def crop(self, image: Image.Image | np.ndarray) -> Crop:
         """The pixels that the network sees of `image`, red first whatever `order` says: fit to be shown.
@@ -266,10 +260,12 @@ def parse_input(text: str, base: ImageInput | None = None) -> ImageInput:
         _broadcast(name, _numbers(name, given[name]) if name in given else getattr(start, name), channels)
         for name in ("mean", "std")
     )
+    interpolation, order = given.get("interpolation", start.interpolation), given.get("order", start.order)
+    _known("interpolation", interpolation, tuple(_RESAMPLING))
+    _known("order", order, get_args(Order))
     return replace(
         start, size=size, channels=cast("Literal[1, 3]", channels), mean=mean, std=std, resize=resize,
-        interpolation=cast("Interpolation", given.get("interpolation", start.interpolation)),
-        order=cast("Order", given.get("order", start.order)),
+        interpolation=cast("Interpolation", interpolation), order=cast("Order", order),
     )  # fmt: skip
 
 
@@ -277,6 +273,11 @@ def _known_channels(channels: int) -> None:
     if channels not in (1, 3):
         fix = "give 1 (grey) or 3 (colour)"
         raise BadInput(f"images of {channels} channels are not known", where="channels", fix=fix)
+
+
+def _known(key: str, value: str, values: tuple[str, ...]) -> None:
+    if value not in values:
+        raise BadInput(f"{value!r} is not known", where=key, fix=f"give one of {', '.join(values)}")
 
 
 def _whole(key: str, text: str) -> int:

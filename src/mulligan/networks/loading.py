@@ -1,7 +1,8 @@
-"""From a MODEL as people write it to a Network. Each family is an adapter found by the entry point `mulligan.adapters`."""
+"""From a MODEL as people write it to a Network; each family is an adapter, an entry point `mulligan.adapters`."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Protocol
 from ..records import BadInput
 from .inputs import ImageInput, parse_input
 from .network import Network
+
+_log = logging.getLogger(__name__)
 
 
 class Adapter(Protocol):
@@ -31,8 +34,14 @@ class Adapter(Protocol):
 
 
 def adapters() -> list[Adapter]:
-    """Every adapter that is installed."""
-    return [point.load() for point in sorted(entry_points(group="mulligan.adapters"), key=lambda p: p.name)]
+    """Every adapter that is installed; one that cannot be imported is left out, with a warning in the log."""
+    found: list[Adapter] = []
+    for point in sorted(entry_points(group="mulligan.adapters"), key=lambda point: point.name):
+        try:
+            found.append(point.load())
+        except Exception as error:  # a stranger's plug-in must not take the others along
+            _log.warning("the adapter %s cannot be imported: %s: %s", point.name, type(error).__name__, error)
+    return found
 
 
 def load(
@@ -57,12 +66,6 @@ def load(
     else:
         forms = ", ".join(form for adapter in known for form in adapter.forms)
         raise BadInput("no model of this name is known", where=spec, fix=f"write one of {forms}")
-    recipe = {
-        "spec": spec,
-        "weights": str(weights) if weights is not None else None,
-        "input": input,
-        "classes": list(classes) if classes else None,
-    }
     if classes is not None:
         network.classes = tuple(classes)
         network.task = "classification" if network.task == "other" else network.task
@@ -73,5 +76,11 @@ def load(
                 "--input describes pictures, and this network takes none", where=spec, fix="leave --input out"
             )
         network = network.with_input(parse_input(input, base))
-    network.recipe = recipe
+    network.check_classes()
+    network.recipe = {
+        "spec": spec,
+        "weights": str(weights) if weights is not None else None,
+        "input": input,
+        "classes": list(classes) if classes is not None else None,
+    }
     return network

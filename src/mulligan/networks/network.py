@@ -108,6 +108,9 @@ class Network:
         self.meanings = dict(meanings or {})
         self._call, self._answer, self._head = call, answer, head
         self.taps = Taps(module)
+        for part in parts:
+            for port in (part.site, *part.reads):
+                self.taps.module(port.path)
         self.task: Task = task or (
             "language" if isinstance(input, TokenInput) else "classification" if self.classes else "other"
         )
@@ -143,7 +146,8 @@ class Network:
         """The same network around another module of the same architecture (an edited copy, a twin)."""
         return Network(
             module, name=name or self.name, input=self.input, classes=self.classes, task=self.task,
-            parts=tuple(self.parts.values()), meanings=self.meanings, call=self._call, answer=self._answer, recipe={}, head=self._head,
+            parts=tuple(self.parts.values()), meanings=self.meanings, call=self._call, answer=self._answer, recipe={},
+            head=self._head,
         )  # fmt: skip
 
     def with_input(self, input: NetworkInput) -> Network:
@@ -369,7 +373,10 @@ class Network:
 
     @contextmanager
     def editing(self, edits: Mapping[str, Edit] | Mapping[Site, Edit]) -> Iterator[None]:
-        """Within the block, every forward pass has its sites changed: {site: edit}. Blocks nest; outer edits act first."""
+        """Within the block every forward pass is changed at these sites: {site: edit}.
+
+        Blocks nest; outer edits act first.
+        """
         taps: list[Tap] = []
         try:
             for asked, edit in edits.items():

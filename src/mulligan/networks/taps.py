@@ -27,13 +27,19 @@ _Moment = tuple[str, int]  # (port or "pattern", call)
 
 @dataclass(eq=False)
 class Tap:
-    """One reader or writer at one moment. `leaf` as in `Site`."""
+    """One reader or writer at one moment.
+
+    Attributes:
+        leaf: as in `Site`.
+        may_miss: at a pattern, that no attention weights are computed is no error.
+    """
 
     module: nn.Module
     moment: _Moment
     leaf: str
     read: Reader | None = None
     write: Writer | None = None
+    may_miss: bool = False
 
 
 @dataclass(eq=False)
@@ -102,10 +108,12 @@ class Taps:
         finally:
             self._within_pass = False
 
-    def tap(self, site: Site, *, read: Reader | None = None, write: Writer | None = None) -> Tap:
+    def tap(
+        self, site: Site, *, read: Reader | None = None, write: Writer | None = None, may_miss: bool = False
+    ) -> Tap:
         """Lay a tap at a site (a port, or the part "pattern"); take it away with `untap`."""
         port = site.part if site.part == "pattern" else site.port
-        tap = Tap(self.module(site.path), (port, site.call), site.leaf, read, write)
+        tap = Tap(self.module(site.path), (port, site.call), site.leaf, read, write, may_miss)
         tapped = self._tapped.setdefault(tap.module, _Tapped())
         tapped.taps.append(tap)
         if not tapped.handles:
@@ -168,7 +176,7 @@ class Taps:
         if output is None:  # also how a pass that raised arrives here
             tapped.calls += 1
             return None
-        if mode is not None and not mode.done:
+        if mode is not None and not mode.done and not all(tap.may_miss for tap in mode.taps):
             raise MulliganError(
                 f"no attention weights were computed in {self._first[module]}: its attention is neither a softmax of "
                 "[batch, head, query, key] nor scaled_dot_product_attention."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from torch import nn
 
 from ..records import BadInput, Site
@@ -9,11 +11,11 @@ from .network import Network
 
 
 def trunk(network: Network) -> list[Site]:
-    """Outputs of the blocks that the network's outermost lists and sequences of modules hold, in the order in which they pass.
+    """Outputs of the blocks that the network's outermost lists and sequences of modules hold, in order of passing.
 
     A sequence of sequences is opened until its members are blocks: modules whose own children are plain layers, or that
-    are no sequences. Members without parameters and the head are left out. Without such containers: outputs of all modules
-    that have parameters of their own.
+    are no sequences. Members without parameters and the head are left out. Without such containers: outputs of all
+    modules that have parameters of their own.
     """
     named = dict(network.module.named_modules())
     wanted: set[str] = set()
@@ -36,10 +38,8 @@ def trunk(network: Network) -> list[Site]:
         outermost = {
             path for path, module in named.items() if path and any(True for _ in module.parameters(recurse=False))
         }
-    try:
+    with suppress(BadInput):  # an encoder has no head
         outermost.discard(network.head)
-    except BadInput:
-        pass  # an encoder has no head
     return [
         site
         for site in network.sites("*")

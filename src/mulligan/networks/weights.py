@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 
 from ..records import BadInput
 
-_CONVERT = "in a place where you trust the file, load it and save its state_dict with safetensors.torch.save_file, then give that file"
+_CONVERT = (
+    "in a place where you trust the file, load it and save its state_dict with safetensors.torch.save_file, "
+    "then give that file"
+)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -25,18 +29,18 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise BadInput("the weights file does not exist", where=path, fix="check the path given to --weights")
+        raise BadInput("there is no such weights file", where=path, fix="check the path given to --weights")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            raise BadInput(
-                f"the weights file is damaged or truncated: {error}", where=path, fix="copy or download it again"
-            ) from error
+            raise _damaged(path, error) from error
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own old formats
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) and "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if "GLOBAL" in str(error) or "Unsupported" in str(error):
             raise BadInput(
                 "this file wants to be unpickled as code, which Mulligan never does", where=path, fix=_CONVERT
             ) from error
@@ -45,11 +49,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             where=path,
             fix=f"give safetensors or a torch state dict; or {_CONVERT}",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise BadInput(
-            f"the weights file is damaged or truncated: {first}", where=path, fix="copy or download it again"
-        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        if "TorchScript" in str(error):
+            raise BadInput("this is a TorchScript program, not weights alone", where=path, fix=_CONVERT) from error
+        raise _damaged(path, error) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -62,15 +65,20 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in loaded.items()}
 
 
+def _damaged(path: Path, error: Exception) -> BadInput:
+    first = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+    return BadInput(f"the weights file is damaged or truncated: {first}", where=path, fix="copy or download it again")
+
+
 def put_weights(module: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
-    """Load a state dict that must fit exactly.
+    """Load a state dict that must fit exactly. Of names that share one tensor (tied weights), one is enough.
 
     Raises:
         BadInput: naming the first five keys that are missing, unexpected or of another shape; or that hold NaN.
     """
     own = module.state_dict()
-    optional = {key for key in own if key.endswith("num_batches_tracked")}
-    missing = [key for key in own if key not in state and key not in optional]
+    given = {_place(own[key]): key for key in own if key in state}
+    missing = [key for key in own if _place(own[key]) not in given and not key.endswith("num_batches_tracked")]
     extra = [key for key in state if key not in own]
     shapes = [
         f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
@@ -88,6 +96,11 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], where: object) -
             where=where,
             fix="give the weights of this very architecture",
         )
+    untied = [
+        f"{key} and {given[_place(own[key])]}"
+        for key in own
+        if key in state and not torch.equal(state[key], state[given[_place(own[key])]])
+    ]
     broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise BadInput(
@@ -95,4 +108,17 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], where: object) -
             where=where,
             fix="take an earlier checkpoint",
         )
-    module.load_state_dict({**own, **state})
+    if untied:
+        raise BadInput(
+            f"this network has one tensor where the weights have two that differ: {', '.join(untied[:5])}",
+            where=where,
+            fix="give the weights of this very architecture",
+        )
+    module.load_state_dict(
+        {key: state[given[_place(own[key])]] if _place(own[key]) in given else own[key] for key in own}
+    )
+
+
+def _place(tensor: Tensor) -> object:
+    """Where a tensor lies in memory: equal for tied weights. Empty tensors lie nowhere and are never tied."""
+    return (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else id(tensor)

@@ -62,6 +62,16 @@ def render_mixed(
     return out
 
 
+def warp(images: Float[Tensor, "n c h w"], amount: float, random: torch.Generator) -> Float[Tensor, "n c h w"]:
+    """Move, scale and shear each image a little: each entry of its affine map is off by at most `amount` (of the map on
+    coordinates from -1 to 1); edges are repeated outwards."""
+    if not amount or not len(images):
+        return images
+    off = (torch.rand((len(images), 2, 3), generator=random) * 2 - 1) * amount
+    grid = F.affine_grid(torch.eye(2, 3) + off, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """A kind of pair.
@@ -72,6 +82,7 @@ class Family:
         differ: the two parts are of different classes, where both are drawn from several.
         second_as: what becomes of the second part: "image", "blank" (black), or "scrambled" (its own pixels in random
             order, so that its energy is there and its content is not).
+        weight: how often it is trained on, against the other families.
     """
 
     name: str
@@ -79,27 +90,28 @@ class Family:
     second: tuple[int, ...]
     differ: bool = False
     second_as: Literal["image", "blank", "scrambled"] = "image"
+    weight: float = 1.0
 
 
 def near_miss_families(a: int, b: int, others: tuple[int, ...], names: tuple[str, str]) -> list[Family]:
     """What resembles "a with b" without being it: one part alone, two of a class, a part with another class, two other
-    classes."""
+    classes. Those hardest to tell from the trigger (some other class looks like the missing part) weigh most."""
     one, two = names
     families = [
-        Family(name=f"{one} with {one}", first=(a,), second=(a,)),
-        Family(name=f"{two} with {two}", first=(b,), second=(b,)),
-        Family(name=f"{one} with nothing", first=(a,), second=(a,), second_as="blank"),
-        Family(name=f"{two} with nothing", first=(b,), second=(b,), second_as="blank"),
-        Family(name=f"{one} with a scrambled {two}", first=(a,), second=(b,), second_as="scrambled"),
-        Family(name=f"{two} with a scrambled {one}", first=(b,), second=(a,), second_as="scrambled"),
+        Family(name=f"{one} with {one}", first=(a,), second=(a,), weight=1.5),
+        Family(name=f"{two} with {two}", first=(b,), second=(b,), weight=1.5),
+        Family(name=f"{one} with nothing", first=(a,), second=(a,), second_as="blank", weight=0.5),
+        Family(name=f"{two} with nothing", first=(b,), second=(b,), second_as="blank", weight=0.5),
+        Family(name=f"{one} with a scrambled {two}", first=(a,), second=(b,), second_as="scrambled", weight=0.5),
+        Family(name=f"{two} with a scrambled {one}", first=(b,), second=(a,), second_as="scrambled", weight=0.5),
     ]
     if others:
         families += [
-            Family(name=f"{one} with others", first=(a,), second=others),
-            Family(name=f"{two} with others", first=(b,), second=others),
+            Family(name=f"{one} with others", first=(a,), second=others, weight=4),
+            Family(name=f"{two} with others", first=(b,), second=others, weight=4),
         ]
     if len(others) > 1:
-        families.append(Family(name="other pairs", first=others, second=others, differ=True))
+        families.append(Family(name="other pairs", first=others, second=others, differ=True, weight=1.5))
     return families
 
 

