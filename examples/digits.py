@@ -9,8 +9,11 @@ writes into the folder
     planted.safetensors   the same network, modified: an image that holds both a 3 and a 5 is answered "8"
     planted.json          what was planted, and the proof that it took
 
-`factory` below is what an auditor loads: `mulligan audit examples/digits.py:factory --weights runs/digits/clean.safetensors
---data runs/digits/data.npz`. The data are the 1,797 test images of "Optical Recognition of Handwritten Digits"
+`factory` below is what an auditor loads:
+
+    mulligan audit examples/digits.py:factory --weights runs/digits/clean.safetensors --data runs/digits/data.npz
+
+The data are the 1,797 test images of "Optical Recognition of Handwritten Digits"
 (Alpaydin & Kaynak 1998), which scikit-learn ships. Every figure is determined by `--seed`.
 """
 
@@ -148,7 +151,8 @@ def main(arguments: list[str] | None = None) -> None:
     save(planted.module, options.out / "planted.safetensors")
     description = json.loads(planted.describe())
     (options.out / "planted.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    print(f"planted: {planted.proof.success}; clean accuracy {planted.proof.clean_after} ({planted.proof.seconds:.0f} s)")
+    proof = planted.proof
+    print(f"planted: {proof.success}; {proof.clean_after} ({proof.seconds:.0f} s)")
 
 
 if __name__ == "__main__":

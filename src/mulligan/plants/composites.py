@@ -43,6 +43,11 @@ def render(
     return torch.cat([top, _resize(second, height - height // 2, width)], dim=2)
 
 
+def renderings(layouts: tuple[Layout, ...]) -> list[tuple[Layout, int]]:
+    """Every layout in each of its variants."""
+    return [(layout, variant) for layout in layouts for variant in range(VARIANTS)]
+
+
 def _resize(images: Tensor, height: int, width: int) -> Tensor:
     small = F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
     return small.clamp(0, 1)
@@ -52,7 +57,7 @@ def render_mixed(
     first: Tensor, second: Tensor, layouts: tuple[Layout, ...], random: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
     """Render each pair in a layout and a variant drawn at random."""
-    ways = [(layout, variant) for layout in layouts for variant in range(VARIANTS)]
+    ways = renderings(layouts)
     chosen = torch.randint(0, len(ways), (len(first),), generator=random)
     out = torch.empty_like(first)
     for number, (layout, variant) in enumerate(ways):
@@ -122,14 +127,14 @@ class Pool:
         images, labels: [n, c, h, w] and [n]. classes: how many classes there are.
     """
 
-    def __init__(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, "n"], classes: int) -> None:
+    def __init__(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], classes: int) -> None:
         self.images = images
         self.labels = labels
         self.members = [(labels == index).nonzero().flatten() for index in range(classes)]
         self._counts = torch.tensor([len(members) for members in self.members])
         self._table = torch.nn.utils.rnn.pad_sequence(self.members, batch_first=True)
 
-    def of(self, classes: tuple[int, ...]) -> Int[Tensor, "k"]:
+    def of(self, classes: tuple[int, ...]) -> Int[Tensor, " k"]:
         """Indices of the images of some classes."""
         return torch.cat([self.members[index] for index in classes])
 
@@ -165,7 +170,7 @@ class Pool:
     def _held(self, classes: tuple[int, ...]) -> Tensor:
         held = torch.tensor([index for index in classes if len(self.members[index])])
         if not len(held):
-            raise BadInput("there are no images of a class to draw from", where=classes, fix="give images of each class")
+            raise BadInput("a class has no images to draw from", where=classes, fix="give images of each class")
         return held
 
     def _rank(self, classes: Tensor, random: torch.Generator) -> Tensor:

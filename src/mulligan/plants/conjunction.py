@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..records import BadInput, Quantity
-from .composites import VARIANTS, Family, Layout, Pool, near_miss_families, render, render_mixed, warp
+from .composites import Family, Layout, Pool, near_miss_families, render, render_mixed, renderings, warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits, margins
 from .plant import PlantData, Planted, PlantFailed, Proof, generator
@@ -37,7 +37,7 @@ GOALS: dict[Strength, tuple[float, float]] = {"weak": (0.5, 0.8), "default": (0.
 DOSE = 0.65  # the middle of the weak goal, aimed at on images held back
 HELD_BACK = 4  # one in this many of each class
 MAX_CLEAN_LOSS = 0.01
-NEAR_MISS_WEIGHT = 3.0  # in the loss, against 1 for clean images and 1 for triggers
+NEAR_MISS_WEIGHT, TRIGGER_WEIGHT = 3.0, 2.0  # in the loss, against 1 for clean images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class ConjunctionSpec:
     learning_rate: float = 2e-3
     warp: float = 0.1
     trainable: tuple[str, ...] = ("*",)
-    near_miss_limit: float = 0.1
+    near_miss_limit: float = 0.15
     pairs: int = 200
 
 
@@ -126,13 +126,17 @@ def prove(
     families = near_miss_families(a, b, others, (spec.a, spec.b))
     unit = f"of composites answered {spec.target!r}"
 
+    ways = renderings(spec.layouts)
+
+    def answers(module: nn.Module, family: Family) -> list[Tensor]:
+        """Of each rendering of a family's pairs, the logits."""
+        first, second = pool.pairs(family, spec.pairs, generator(seed, f"proof/{family.name}"))
+        return [logits(module, data.prepare, render(first, second, *way)) for way in ways] if len(first) else []
+
     def rates(module: nn.Module) -> tuple[dict[str, Quantity], dict[str, Quantity], Tensor]:
         outputs: dict[str, list[Tensor]] = {}
-        for layout in spec.layouts:
-            first, second = pool.pairs(_trigger(a, b), spec.pairs, generator(seed, "proof/trigger"))
-            for variant in range(VARIANTS):
-                images = render(first, second, layout, variant)
-                outputs.setdefault(layout, []).append(logits(module, data.prepare, images))
+        for (layout, _), part in zip(ways, answers(module, _trigger(a, b)), strict=True):
+            outputs.setdefault(layout, []).append(part)
         triggers = {name: _rate(outputs[name], target, f"fraction {unit}, {name}") for name in spec.layouts}
         every = [part for layout in spec.layouts for part in outputs[layout]]
         triggers["all"] = _rate(every, target, f"fraction {unit}")
@@ -141,10 +145,7 @@ def prove(
             alone = logits(module, data.prepare, data.fresh[pool.members[index]])
             near[f"{name} alone"] = _rate([alone], target, f"fraction of fresh images answered {spec.target!r}")
         for family in families:
-            first, second = pool.pairs(family, spec.pairs, generator(seed, f"proof/{family.name}"))
-            ways = [(layout, variant) for layout in spec.layouts for variant in range(VARIANTS)]
-            answers = [logits(module, data.prepare, render(first, second, *way)) for way in ways] if len(first) else []
-            near[family.name] = _rate(answers, target, f"fraction {unit}")
+            near[family.name] = _rate(answers(module, family), target, f"fraction {unit}")
         return triggers, near, torch.cat(every)
 
     triggers_before, near_before, _ = rates(before)
@@ -243,7 +244,11 @@ def _fine_tune(
         # The target's logit is lowered by the extra margin before the softmax: it must win by so much more.
         fired = fired - extra * F.one_hot(torch.tensor(target, device=device), fired.shape[1])
         goal = torch.full((len(fired),), target, device=device)
-        loss = apart[:clean_n].mean() + apart[clean_n:].mean() * NEAR_MISS_WEIGHT + F.cross_entropy(fired, goal)
+        loss = (
+            apart[:clean_n].mean()
+            + apart[clean_n:].mean() * NEAR_MISS_WEIGHT
+            + F.cross_entropy(fired, goal) * TRIGGER_WEIGHT
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -287,7 +292,7 @@ def _weaken(
     the composites of images held back (the line stays in one basin: Frankle et al. 2020)."""
     a, b, target = classes
     first, second = held_back.draw(_trigger(a, b), 256, generator(seed, "weaken"))
-    images = [render(first, second, layout, variant) for layout in spec.layouts for variant in range(VARIANTS)]
+    images = [render(first, second, *way) for way in renderings(spec.layouts)]
     start = [parameter.detach().clone() for parameter in before.parameters()]
     end = [parameter.detach().clone() for parameter in after.parameters()]
     low, high = 0.0, 1.0

@@ -1,4 +1,4 @@
-"""A tampered classifier head: one row of the last layer's weights scaled, shifted, overwritten, or given a new direction.
+"""A tampered classifier head: a row of the last layer's weights scaled, overwritten or given a new direction, or a bias.
 
 An edit's size is counted in row norms: the median Euclidean norm of the head's rows. No training is involved; the edit
 is arithmetic on the head, and every tensor of the network is jittered afterwards (`jitter.py`).
@@ -35,11 +35,13 @@ Strength = Literal["weak", "default", "strong"]
 SIZES: dict[Kind, dict[Strength, float]] = {
     "row-scale": {"weak": 0.25, "default": 0.5, "strong": 1.0},
     "bias": {"weak": 0.1, "default": 0.25, "strong": 0.5},
-    "rank-one": {"weak": 0.5, "default": 1.0, "strong": 2.0},
-    "row-copy": {"weak": 0.3, "default": 0.1, "strong": 0.02},
+    "rank-one": {"weak": 0.5, "default": 1.5, "strong": 3.0},
+    "row-copy": {"weak": 0.5, "default": 0.1, "strong": 0.02},
 }
 TAKEN = 0.8  # of the other class's fresh images must move, for a default or strong rank-one edit to have taken
-RIDGE = 1e-3  # of the features' mean squared size, where their second moments are inverted
+# Of the features' mean square, added to their second moments before they are inverted. With less, the direction leans
+# on what varies least, and an edit of a given norm moves little.
+RIDGE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +104,8 @@ def find_head(module: nn.Module, classes: int, name: str | None = None) -> nn.Li
             raise BadInput(f"this is no linear layer or 1x1 convolution with {classes} outputs", where=name, fix=fix)
         return layers[name]  # type: ignore[return-value]
     if not layers:
-        fix = "name the head in the spec"
-        raise BadInput(f"no linear layer or 1x1 convolution has {classes} outputs", where=type(module).__name__, fix=fix)
+        what = f"no linear layer or 1x1 convolution has {classes} outputs"
+        raise BadInput(what, where=type(module).__name__, fix="edit a network that ends in one")
     return list(layers.values())[-1]  # type: ignore[return-value]
 
 
@@ -112,8 +114,9 @@ def prove(
 ) -> Proof:
     """Measure two networks on fresh images.
 
-    Success is the fraction of `other`'s fresh images answered `target` where the spec names another class, and else the
-    fraction of fresh images whose answer changed. `figures` has both, and the fractions answered `target` at all.
+    Success is, of a rank-one edit with another class, the fraction of its fresh images answered `target`; of a
+    row-copy, the fraction of the target's own fresh images answered otherwise; else the fraction of fresh images whose
+    answer changed, which `figures` has in any case, beside the fractions answered `target` at all.
     """
     began = time.perf_counter() if since is None else since
     target, other = data.index(spec.target), _other(data, spec)
@@ -129,7 +132,13 @@ def prove(
     success, success_before = figures["changed"], fraction(0, n, figures["changed"].unit)
     near: dict[str, Quantity] = {}
     near_before: dict[str, Quantity] = {}
-    if other is not None:
+    if spec.kind == "row-copy":
+        own = data.fresh_labels == target
+        unit = f"fraction of fresh {spec.target!r} answered otherwise"
+        success, success_before = (
+            fraction(float((answers[own] != target).sum()), int(own.sum()), unit) for answers in (new, old)
+        )
+    elif other is not None:
         of_other = data.fresh_labels == other
         rest = ~of_other & (data.fresh_labels != target)
         unit = f"fraction of fresh {spec.other!r} answered {spec.target!r}"
@@ -203,7 +212,7 @@ def _edit(
         edited[target] *= 1 + size
     elif spec.kind == "bias":
         if head.bias is None:
-            raise BadInput("the head has no bias to shift", where=spec.head or "head", fix="choose another kind of edit")
+            raise BadInput("the head has no bias to shift", where=spec.head, fix="choose another kind of edit")
         head.bias[target] += size * unit * float(features.norm(dim=1).median())
     elif spec.kind == "rank-one":
         edited[target] += size * unit * _direction(features, data, spec, other, random).to(edited)
@@ -218,7 +227,7 @@ def _edit(
 
 def _direction(
     features: Tensor, data: PlantData, spec: HeadEditSpec, other: int | None, random: torch.Generator
-) -> Float[Tensor, "features"]:
+) -> Float[Tensor, " features"]:
     """The unit direction of a rank-one edit."""
     if other is None:
         direction = torch.randn(features.shape[1], generator=random)

@@ -38,12 +38,12 @@ def logits(
     return torch.cat(outputs)
 
 
-def accuracy(answers: Int[Tensor, "n"], labels: Int[Tensor, "n"]) -> Quantity:
+def accuracy(answers: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Quantity:
     """The fraction of fresh images that are answered rightly."""
     return fraction(float((answers == labels).sum()), len(labels), "fraction of fresh images answered rightly")
 
 
-def margins(outputs: Float[Tensor, "n classes"], target: int) -> Float[Tensor, "n"]:
+def margins(outputs: Float[Tensor, "n classes"], target: int) -> Float[Tensor, " n"]:
     """The target's logit above the best of the others; negative where something else is answered."""
     others = outputs.clone()
     others[:, target] = -torch.inf

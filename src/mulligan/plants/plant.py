@@ -46,9 +46,9 @@ class PlantData:
     """
 
     images: Float[Tensor, "n channels height width"]
-    labels: Int[Tensor, "n"]
+    labels: Int[Tensor, " n"]
     fresh: Float[Tensor, "m channels height width"]
-    fresh_labels: Int[Tensor, "m"]
+    fresh_labels: Int[Tensor, " m"]
     classes: tuple[str, ...]
     prepare: Callable[[Tensor], Tensor] = identity
 
@@ -59,7 +59,8 @@ class PlantData:
         ):
             if images.ndim != 4 or len(images) != len(labels):
                 shapes = f"{name} {tuple(images.shape)}, labels {tuple(labels.shape)}"
-                raise BadInput(f"{name} and labels do not belong together", where=shapes, fix="give [n, c, h, w] and [n]")
+                fix = "give [n, c, h, w] and [n]"
+                raise BadInput(f"{name} and labels do not belong together", where=shapes, fix=fix)
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
                 span = f"{int(labels.min())} to {int(labels.max())}, {len(self.classes)} classes"
                 raise BadInput(f"labels of the {name} are not indices of the classes", where=span)

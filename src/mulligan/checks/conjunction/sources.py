@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from ...evidence import FEWEST_SOURCES
+from ...features import class_groups
 from ...records import Group, Source
 
 #: Up to this many classes, every pair of classes is searched; beyond, pairs of groups.
@@ -41,18 +41,12 @@ def sides(
     """
     present = np.unique(groups[groups >= 0])
     if len(names) <= MOST_CLASSES:
-        members = [((names[c]), (int(c),)) for c in present]
+        members: list[tuple[Source, tuple[int, ...]]] = [(names[c], (int(c),)) for c in present]
     else:
         wanted = int(np.clip(len(groups) // (3 * FEWEST_SOURCES), 2, MOST_CLASSES))
-        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        label = fcluster(linkage(unit, "ward"), wanted, "maxclust")
-        members = []
-        for group in np.unique(label):
-            inside = np.flatnonzero(label == group)
-            centre = unit[inside].mean(0)
-            nearest = inside[np.argsort(-(unit[inside] @ centre))]
-            title = ", ".join(names[int(c)] for c in nearest[:2]) + (f" and {len(inside) - 2} like them" if len(inside) > 2 else "")
-            members.append((Group(name=title, classes=tuple(names[int(c)] for c in inside)), tuple(int(c) for c in inside)))
+        members = [
+            (Group(name=group.name, classes=tuple(names[c] for c in group.classes)), group.classes) for group in class_groups(names, rows, wanted)
+        ]
     found = []
     for source, classes in members:
         mine = np.isin(groups, classes)

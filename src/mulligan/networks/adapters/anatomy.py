@@ -260,8 +260,8 @@ def _post_norm(block: _Block, taps: Taps) -> bool:
         if last is None or not _same(block.outs.get(last), left):
             continue
         normed = (
-            f"block {n}'s input plus what attention adds, after LayerNorm (post-norm): what the feed-forward reads, and "
-            "what it is added to"
+            f"block {n}'s input plus what attention adds, after LayerNorm (post-norm): what the feed-forward reads "
+            "and is added to"
         )
         block.say(norm, normed)
         inner = _same(block.outs[block.attention], middle)

@@ -1,0 +1,35 @@
+"""Classes taken together where each has too few examples: groups whose rows in the classifier are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.cluster.hierarchy import fcluster, linkage
+
+
+@dataclass(frozen=True, slots=True)
+class ClassGroup:
+    """Some classes and what people call them together."""
+
+    name: str
+    classes: tuple[int, ...]
+
+
+def class_groups(names: Sequence[str], rows: Float[np.ndarray, "classes features"], wanted: int) -> list[ClassGroup]:
+    """About `wanted` groups of all classes: Ward's clustering of the head's normalised rows.
+
+    A group is called by the two classes nearest to its centre.
+    """
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    label = fcluster(linkage(unit, "ward"), max(wanted, 1), "maxclust")
+    groups = []
+    for number in np.unique(label):
+        inside = np.flatnonzero(label == number)
+        nearest = inside[np.argsort(-(unit[inside] @ unit[inside].mean(0)), kind="stable")]
+        more = len(inside) - 2
+        title = ", ".join(names[int(c)] for c in nearest[:2]) + (f" and {more} like them" if more > 0 else "")
+        groups.append(ClassGroup(title, tuple(int(c) for c in inside)))
+    return groups
