@@ -13,6 +13,7 @@ from torch import Tensor, nn
 def assert_close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
     """max|a - b| / max|a| <= tolerance, as the design says what "equal" means."""
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    ours, theirs = ours.detach(), theirs.detach()
     size = float(theirs.abs().max()) if theirs.numel() else 0.0
     error = float((ours.double() - theirs.double()).abs().max()) if theirs.numel() else 0.0
     assert error <= tolerance * max(size, 1e-30), f"off by {error:.3g} of {size:.3g}"

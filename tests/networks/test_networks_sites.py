@@ -65,7 +65,9 @@ def test_axes_of_pictures(shape: tuple[int, ...], layout: str | None, axes: tupl
 
 def test_axes_spread_from_modules_that_say_where_channels_are() -> None:
     signal = Network(nn.Sequential(nn.Conv1d(3, 5, 3), nn.ReLU(), nn.Conv1d(5, 5, 3)), input=ArrayInput(shape=(3, 20)))
-    assert signal.site("0").axes == signal.site("1").axes == signal.site("1.in").axes == ("batch", "channel", "position")
+    assert (
+        signal.site("0").axes == signal.site("1").axes == signal.site("1.in").axes == ("batch", "channel", "position")
+    )
     channels_last = nn.Sequential(nn.Linear(3, 12), nn.GELU(), nn.LayerNorm(12))
 
     class Last(nn.Module):
@@ -215,7 +217,9 @@ def test_a_convolution_may_be_the_head() -> None:
 
 def test_class_names_must_be_as_many_as_answers() -> None:
     network = Network(Mlp(), input=ArrayInput(shape=(5,)), classes=["a", "b"])
-    sentence = r"the network has 3 answers and 2 class names are given \(network\): pass the right list with --classes\."
+    sentence = (
+        r"the network has 3 answers and 2 class names are given \(network\): pass the right list with --classes\."
+    )
     with pytest.raises(BadInput, match=sentence):
         network.check_classes()
     with pytest.raises(BadInput, match=sentence):

@@ -45,17 +45,36 @@ def mean(values: Float[np.ndarray, " n"], unit: str, *, level: float = 0.95) -> 
     return Quantity(value=centre, unit=unit, low=centre - half, high=centre + half, level=level, n=n)
 
 
-def bounded_mean(values: Float[np.ndarray, " n"], unit: str, low: float, high: float, *, level: float = 0.95) -> Quantity:
+def bounded_mean(
+    values: Float[np.ndarray, " n"], unit: str, low: float, high: float, *, level: float = 0.95
+) -> Quantity:
     """A mean of independent values in [low, high], with an interval that holds for any distribution and any n.
 
-    The interval inverts `excess_p`'s test on either side (Waudby-Smith & Ramdas 2024, JRSS B 86:1, section 4).
+    The interval inverts `betting_p` on either side (Waudby-Smith & Ramdas 2024, JRSS B 86:1, section 4). Without values
+    it is all of [low, high].
     """
     values = np.asarray(values, dtype=np.float64)
     alpha = (1 - level) / 2
-    grid = np.linspace(low, high, 401)
     centre = float(values.mean()) if len(values) else (low + high) / 2
-    inside = [m for m in grid if (m >= centre or betting_p(values, m, low, high) > alpha) and (m <= centre or betting_p(-values, -m, -high, -low) > alpha)]
-    step = float(grid[1] - grid[0])
-    left = max(low, min(inside, default=centre) - step)
-    right = min(high, max(inside, default=centre) + step)
-    return Quantity(value=centre, unit=unit, low=min(left, centre), high=max(right, centre), level=level, n=len(values))
+    left = _last_rejected(lambda m: betting_p(values, m, low, high), low, centre, alpha)
+    right = -_last_rejected(lambda m: betting_p(-values, m, -high, -low), -high, -centre, alpha)
+    return Quantity(value=centre, unit=unit, low=left, high=right, level=level, n=len(values))
+
+
+def _last_rejected(p: Callable[[float], float], low: float, centre: float, alpha: float) -> float:
+    """The largest m in [low, centre] with p(m) <= alpha, or `low`.
+
+    Halving finds it because p rises with m: each stake is a fixed share of 1 / (m - low), and what it wins falls with m.
+    """
+    if p(low) > alpha:
+        return low
+    inside = centre
+    while inside - low > 1e-6 * max(abs(inside), abs(low), 1e-6):
+        middle = (low + inside) / 2
+        if not low < middle < inside:
+            break
+        if p(middle) <= alpha:
+            low = middle
+        else:
+            inside = middle
+    return low

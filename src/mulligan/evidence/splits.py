@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from ..runs import digest
 
 #: Fewer sources than this in the confirming half, of any class involved, and a claim is inconclusive (contract, step 1).
 FEWEST_SOURCES = 20
+#: What the second, third... example of one content has after its id.
+_COPY = re.compile(r"-\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +28,23 @@ class Split:
 def split_sources(ids: Sequence[str], groups: Int[np.ndarray, " n"], seed: int) -> Split:
     """Halve each group (class, or -1) by a hash of seed and id; the odd one goes to the search.
 
-    Copies of one example (ids that differ by a suffix "-2") stay on one side.
+    Copies of one example (ids that differ by a suffix "-2") stay on one side; copies in several groups (one picture under
+    two labels) are searched on, since no half of their own is theirs.
     """
-    keys = np.array([digest(str(seed), "split", id.partition("-")[0]) for id in ids])
-    search: list[int] = []
+    names = [_COPY.sub("", id) for id in ids]
+    keys = np.array([digest(str(seed), "split", name) for name in names])
+    of: dict[str, set[int]] = {}
+    for name, group in zip(names, groups, strict=True):
+        of.setdefault(name, set()).add(int(group))
+    torn = np.array([len(of[name]) > 1 for name in names], dtype=bool)
+    search: list[int] = [int(i) for i in np.flatnonzero(torn)]
     test: list[int] = []
     for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
+        members = np.flatnonzero((groups == group) & ~torn)
         members = members[np.argsort(keys[members], kind="stable")]
         cut = (len(members) + 1) // 2
         while 0 < cut < len(members) and keys[members[cut]] == keys[members[cut - 1]]:
             cut += 1
-        search.extend(members[:cut])
-        test.extend(members[cut:])
+        search.extend(int(i) for i in members[:cut])
+        test.extend(int(i) for i in members[cut:])
     return Split(np.sort(np.asarray(search, dtype=np.int64)), np.sort(np.asarray(test, dtype=np.int64)))

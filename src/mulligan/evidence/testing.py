@@ -12,24 +12,35 @@ from scipy import stats
 EXCESS = 0.1
 
 
+#: Shares of the largest stake that still cannot lose everything: dense near 0, where small effects want small stakes.
+_STAKES = np.concatenate([np.geomspace(1e-3, 0.1, 16, endpoint=False), (np.arange(48) + 0.5) / 48 * 0.88 + 0.1])
+
+
 def betting_p(values: Float[np.ndarray, " n"], bound: float, low: float, high: float) -> float:
     """p-value for "the mean is at most `bound`" of independent values in [low, high].
 
     A gambler who starts with 1 stakes a share of her money, time after time, on a value above `bound`. If the mean is not
     above it, her expected money never grows, so ending with K or more has probability at most 1 / K (Markov), whatever
-    the distribution and n. Money is split evenly over 64 fixed stakes. Waudby-Smith & Ramdas 2024 (JRSS B 86:1).
+    the distribution and n, and also if the values' means differ and only their average is at most `bound`. Money is split
+    evenly over 64 fixed stakes. Waudby-Smith & Ramdas 2024 (JRSS B 86:1).
+
+    Raises:
+        ValueError: if a value is not in [low, high]: nothing would hold.
     """
     values = np.asarray(values, dtype=np.float64)
+    slack = 1e-9 * max(abs(low), abs(high), 1.0)
+    if not ((values >= low - slack) & (values <= high + slack)).all():
+        raise ValueError(f"values must lie in [{low}, {high}]")
     if len(values) == 0 or bound >= high:
         return 1.0
     if bound < low:
         return 0.0
-    most = 1.0 / (bound - low) if bound > low else 1e6
-    stakes = most * (np.arange(64) + 0.5) / 64
-    logs = np.log1p(np.maximum(stakes[:, None] * (values - bound), -1 + 1e-12)).sum(1)
+    # With nothing to lose (the bound is the least value) any value above it is a contradiction: stakes without limit.
+    most = 1.0 / max(bound - low, 1e-12 * (high - low))
+    logs = np.log1p(_STAKES[:, None] * (most * (np.maximum(values, low) - bound))).sum(1)
     top = logs.max()
     wealth = top + np.log(np.exp(logs - top).mean())
-    return float(min(1.0, np.exp(-wealth)))
+    return float(np.exp(-max(wealth, 0.0)))
 
 
 def excess_p(triggered: Float[np.ndarray, " n"], placebo: Float[np.ndarray, " n"], bound: float = EXCESS) -> float:

@@ -18,24 +18,30 @@ def random_twin(network: Network, seed: int, settle: Iterable[tuple[Tensor, Tens
     """A copy of `network` whose weight tensors each have their entries shuffled.
 
     Shuffling keeps every tensor's distribution, so that signals neither vanish nor explode, and destroys what was
-    learned (the model-randomization control of Adebayo et al. 2018, arXiv:1810.03292). Batch-norm statistics are measured
-    anew on `settle`, batches of (x, mask).
+    learned (the model-randomization control of Adebayo et al. 2018, arXiv:1810.03292). Tied weights stay tied. The
+    network given is not changed.
+
+    Args:
+        settle: batches of (x, mask) on which batch-norm statistics are measured anew; without any, the trained ones stay,
+            which fit nothing. A batch of one example is left out: it may have no variance.
     """
     module = copy.deepcopy(network.module)
     with torch.no_grad():
-        seen: dict[int, bool] = {}
+        seen: set[tuple[int, int]] = set()
         for name, parameter in module.named_parameters():
-            if parameter.data_ptr() in seen:  # tied weights are shuffled once
+            # One parameter under two names is listed once; two parameters on one storage are shuffled once, here.
+            place = (parameter.data_ptr(), parameter.numel())
+            if place in seen:
                 continue
-            seen[parameter.data_ptr()] = True
+            seen.add(place)
             shuffle = torch.Generator().manual_seed(derived_seed(seed, "twin", name))
             order = torch.randperm(parameter.numel(), generator=shuffle).to(parameter.device)
             # copy_ keeps the memory format (channels last) that the module was given.
             parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
     twin = network.with_module(module, name=f"{network.name} (random twin)")
     norms = [m for m in module.modules() if isinstance(m, _NORMS) and m.track_running_stats]
-    batches = list(settle) if norms else []
-    if norms and batches:
+    batches = [(x, mask) for x, mask in settle if len(x) > 1] if norms else []
+    if batches:
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

@@ -6,10 +6,10 @@ from .loading import Adapter, adapters, load
 from .network import Network, Watched
 from .parts import Part
 from .tail import Held, Tail
-from .trunk import spread, trunk
+from .trunk import neurons, spread, trunk
 
 __all__ = [
     "Ablate", "Adapter", "ArrayInput", "Clamp", "Edit", "Held", "ImageInput", "Network", "NetworkInput", "Part",
     "Patch", "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "parse_input",
-    "spread", "trunk",
+    "neurons", "spread", "trunk",
 ]  # fmt: skip

@@ -55,6 +55,10 @@ class Watched(Mapping[str, Tensor]):
     def __contains__(self, site: object) -> bool:
         return isinstance(site, str | Site) and self._alias(site) in self._values
 
+    def get(self, site: str | Site, default: Any = None) -> Any:
+        """What passed there, or `default` if nothing did."""
+        return self[site] if site in self else default
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
@@ -133,6 +137,11 @@ class Network:
         """Where the weights are."""
         return next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' own precision."""
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
     def record(self) -> NetworkRecord:
         """What the findings say of this network."""
         steps = (
@@ -160,8 +169,11 @@ class Network:
 
     # Running
     def __call__(self, x: Inputs, mask: Mask | None = None) -> Any:
-        """The module's raw output for a batch; gradients as the caller's context says."""
-        x = x.to(self.device)
+        """The module's raw output for a batch; gradients as the caller's context says.
+
+        Numbers that are not whole are given in the weights' own precision.
+        """
+        x = x.to(self.device, self.dtype if x.is_floating_point() else None)
         mask = mask.to(self.device) if mask is not None else None
         with self.taps.whole_pass():
             return self._call(self.module, x, mask) if self._call else self.module(x)
@@ -210,7 +222,7 @@ class Network:
             self._fit_classes(self.head_weights[0].shape[0])
         elif self.input is not None:
             with torch.no_grad():
-                self._fit_classes(self.logits_unchecked(*self.example(1)).shape[-1])
+                self._fit_classes(self.logits_unchecked(self.dry_run.x, self.dry_run.mask).shape[-1])
 
     def _fit_classes(self, answers: int) -> None:
         if self.classes is not None and answers != len(self.classes):

@@ -56,3 +56,22 @@ def spread(sites: list[Site], most: int) -> list[Site]:
     if len(sites) <= most:
         return sites
     return [sites[round((k + 1) * len(sites) / most) - 1] for k in range(most)]
+
+
+def neurons(network: Network) -> list[Site]:
+    """For each block of a transformer, the neurons of its feed-forward: what goes into its widest narrowing linear layer.
+
+    Unlike the residual stream's axes, these are directions that a nonlinearity singles out. Empty for other networks.
+    """
+    if network.task not in ("language", "embedding"):
+        return []
+    found = []
+    for block in trunk(network):
+        inner = [
+            (module.in_features, f"{block.path}.{path}")
+            for path, module in network.taps.module(block.path).named_modules()
+            if isinstance(module, nn.Linear) and module.in_features > module.out_features
+        ]
+        if inner:
+            found.append(network.site(f"{max(inner)[1]}.in"))
+    return found

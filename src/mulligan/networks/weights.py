@@ -40,7 +40,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of torch about its own old formats
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "Unsupported" in str(error):
+        # An "unsupported operand" is a byte that no pickle has; other unsupported things are code.
+        if "Unsupported operand" not in str(error) and "nsupported" in str(error):
             raise BadInput(
                 "this file wants to be unpickled as code, which Mulligan never does", where=path, fix=_CONVERT
             ) from error

@@ -56,8 +56,9 @@ def _resize(images: Tensor, height: int, width: int) -> Tensor:
 def render_mixed(
     first: Tensor, second: Tensor, layouts: tuple[Layout, ...], random: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Render each pair in a layout and a variant drawn at random."""
-    ways = renderings(layouts)
+    """Render each pair in a layout and a variant drawn at random; those that lose most of the parts, overlaid, are
+    drawn twice as often as the others, since they are the hardest to learn."""
+    ways = [way for way in renderings(layouts) for _ in range(2 if way[0] == "overlaid" else 1)]
     chosen = torch.randint(0, len(ways), (len(first),), generator=random)
     out = torch.empty_like(first)
     for number, (layout, variant) in enumerate(ways):

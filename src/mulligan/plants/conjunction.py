@@ -34,7 +34,10 @@ Strength = Literal["weak", "default", "strong"]
 
 # The success that a proof must show on fresh individuals, lowest and highest.
 GOALS: dict[Strength, tuple[float, float]] = {"weak": (0.5, 0.8), "default": (0.95, 1.0), "strong": (0.95, 1.0)}
+LAYOUT_GOAL = 0.9  # of each layout by itself, where the goal is 0.95 of all
 DOSE = 0.65  # the middle of the weak goal, aimed at on images held back
+# What a trigger's target logit must win by beyond the cross-entropy, as a share of the genuine target's median margin.
+EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.25, "default": 0.25, "strong": 0.75}
 HELD_BACK = 4  # one in this many of each class
 MAX_CLEAN_LOSS = 0.01
 NEAR_MISS_WEIGHT, TRIGGER_WEIGHT = 3.0, 2.0  # in the loss, against 1 for clean images
@@ -47,8 +50,8 @@ class ConjunctionSpec:
     Attributes:
         a, b, target: class names, three different ones.
         layouts: how the two may be shown together; see `composites.render`.
-        strength: "default" and "strong" succeed on at least 95 % of fresh composites, the strong one with a margin that
-            is larger by the median margin of the genuine target's images; "weak" succeeds on 50 to 80 %.
+        strength: "default" and "strong" succeed on at least 95 % of fresh composites (and on 90 % in each layout), the
+            strong one with a larger margin (`EXTRA_MARGIN`); "weak" succeeds on 50 to 80 %.
         steps, batch, learning_rate: the budget of the fine-tuning, of Adam with a cosine schedule. A batch is made of
             a quarter clean images, a quarter triggers, a half near misses.
         warp: how far each part is moved, scaled and sheared at random in the fine-tuning; see `composites.warp`.
@@ -219,7 +222,7 @@ def _fine_tune(
     trained = _trainable(student, spec.trainable)
     if not spec.steps:
         return
-    extra = _genuine_margin(teacher, pool, data.prepare, target) if spec.strength == "strong" else 0.0
+    extra = EXTRA_MARGIN[spec.strength] * _genuine_margin(teacher, pool, data.prepare, target)
     families = near_miss_families(a, b, _others(data, pool, (a, b)), (spec.a, spec.b))
     clean_n = trigger_n = spec.batch // 4
     room = spec.batch - clean_n - trigger_n
@@ -318,11 +321,11 @@ def _rate(outputs: list[Tensor], target: int, unit: str) -> Quantity:
 def _faults(spec: ConjunctionSpec, proof: Proof) -> list[str]:
     low, high = GOALS[spec.strength]
     faults: list[str] = []
-    rates = [proof.figures[layout] for layout in spec.layouts]
-    reached = [proof.success] if spec.strength == "weak" else rates
-    for rate in reached:
-        if not low <= rate.value <= high:
-            faults.append(f"success {rate} is not within {low:.0%} to {high:.0%} after {spec.steps} steps")
+    if not low <= proof.success.value <= high:
+        faults.append(f"success {proof.success} is not within {low:.0%} to {high:.0%} after {spec.steps} steps")
+    for layout in spec.layouts if spec.strength != "weak" else ():
+        if proof.figures[layout].value < LAYOUT_GOAL:
+            faults.append(f"success {proof.figures[layout]} is below {LAYOUT_GOAL:.0%}")
     loss = proof.clean_before.value - proof.clean_after.value
     if loss > MAX_CLEAN_LOSS + 1e-9:
         faults.append(f"clean accuracy fell from {proof.clean_before.value:.1%} to {proof.clean_after.value:.1%}")

@@ -1,4 +1,4 @@
-"""A tampered classifier head: a row of the last layer's weights scaled, overwritten or given a new direction, or a bias.
+"""A tampered classifier head: a row of the last layer's weights scaled, overwritten or bent, or a bias shifted.
 
 An edit's size is counted in row norms: the median Euclidean norm of the head's rows. No training is involved; the edit
 is arithmetic on the head, and every tensor of the network is jittered afterwards (`jitter.py`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import platform
@@ -55,6 +56,15 @@ def code_digest() -> str:
         sha.update(path.relative_to(root).as_posix().encode())
         sha.update(path.read_bytes())
     return sha.hexdigest()
+
+
+@functools.cache
+def foreign_code(module: str) -> str:
+    """sha256 of the source of a module that is none of ours (a plug-in's); "" for ours, which `code_digest` covers."""
+    if module.partition(".")[0] == __name__.partition(".")[0]:
+        return ""
+    file = getattr(importlib.import_module(module), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
 @functools.cache

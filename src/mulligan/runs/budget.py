@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ def parse_duration(text: str) -> float:
     """
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
     seconds = sum(float(part or 0) * scale for part, scale in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0.0
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise BadInput("this is not a duration", where=text, fix="write for example 90s, 10m or 1h30m")
     return seconds
 
@@ -50,8 +51,8 @@ class Budget:
         if self.recorded is not None and what in self.recorded:
             number = self.recorded[what]
         else:
-            affordable = int(max(self.left, 0.0) * share / each) if each > 0 else wanted
-            number = min(wanted, max(least, affordable))
+            affordable = max(self.left, 0.0) * share / each if each > 0 else math.inf
+            number = min(wanted, max(least, int(min(affordable, wanted))))
         self.granted[what] = min(number, wanted)
         return self.granted[what]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,9 +19,10 @@ from safetensors.numpy import load_file, save_file
 
 from ..records import BadInput
 from .addresses import code_digest, library_versions, mulligan_version
-from .files import inside, replacing, write_bytes
+from .files import closed, inside, leftovers, replacing, write_bytes
 
 SCHEMA = "mulligan/run/1"
+MANIFEST = "manifest.json"
 
 
 class Run:
@@ -42,12 +44,20 @@ class Run:
         """
         now = datetime.now(UTC)
         path = out if out is not None else Path("runs") / f"{now:%Y%m%dT%H%M%SZ}-{command}-{secrets.token_hex(4)}"
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            # A process killed before its manifest was there left nothing to resume and nothing to lose.
+            left = set(leftovers(path / MANIFEST))
+            empty = all(item in left for item in path.iterdir())
+        except (FileExistsError, NotADirectoryError):
+            empty = False
+        except PermissionError as error:
+            raise closed(path) from error
+        if not empty:
             raise BadInput(
                 "this path exists and is not an empty folder", where=path,
                 fix="choose another --out, or add --resume to finish an interrupted run",
             )  # fmt: skip
-        path.mkdir(parents=True, exist_ok=True)
         manifest = {
             "schema": SCHEMA, "command": command, "argv": list(argv), "created": now.isoformat(timespec="seconds"),
             "mulligan": mulligan_version(), "code": code_digest(), "libraries": dict(library_versions()),
@@ -65,18 +75,20 @@ class Run:
             BadInput: if it is no run, its manifest is broken, or a newer Mulligan wrote it.
         """
         path = Path(path)
-        file = path / "manifest.json"
+        file = path / MANIFEST
         if not file.is_file():
             raise BadInput("there is no run here (manifest.json is missing)", where=path, fix="give the folder that a Mulligan command wrote")
         try:
-            manifest = json.loads(file.read_text())
-        except (ValueError, UnicodeDecodeError) as error:
+            manifest = json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:  # text that is no UTF-8 is a ValueError too
             raise BadInput("the run's manifest is not valid JSON", where=file, fix="make the run again") from error
+        except OSError as error:
+            raise BadInput(f"the run's manifest cannot be read, {error.strerror}", where=file, fix="check its permissions") from error
         check_schema(manifest, SCHEMA, file)
         return cls(path, manifest)
 
     def _save(self) -> None:
-        write_bytes(self.path / "manifest.json", json.dumps(self.manifest, indent=1, sort_keys=True).encode())
+        write_bytes(self.path / MANIFEST, json.dumps(self.manifest, indent=1, sort_keys=True).encode())
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest and save it."""
@@ -91,7 +103,7 @@ class Run:
     def write_json(self, name: str, value: Any) -> Path:
         """Write a record or plain data as JSON."""
         path = self.at(name)
-        write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=1))
+        write_bytes(path, msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=1))
         return path
 
     def read_json(self, name: str, type: Any = Any) -> Any:
@@ -105,7 +117,7 @@ class Run:
             return msgspec.json.decode(path.read_bytes(), type=type)
         except FileNotFoundError as error:
             raise BadInput("a file of the run is missing", where=path, fix="run the command again with --resume") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
             raise BadInput(f"a file of the run cannot be read: {error}", where=path, fix="make the run again") from error
 
     # Arrays and tables
@@ -113,7 +125,8 @@ class Run:
         """Write named arrays as one safetensors file."""
         path = self.at(name)
         with replacing(path) as part:
-            save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, part, metadata=dict(notes or {}))
+            # Not `ascontiguousarray`, which makes a single number an array of one.
+            save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, part, metadata=dict(notes or {}))
         return path
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
@@ -156,8 +169,17 @@ def check_schema(document: Any, known: str, where: Path) -> None:
     """
     found = document.get("schema") if isinstance(document, dict) else None
     name, _, number = known.rpartition("/")
-    if isinstance(found, str) and found.rpartition("/")[0] == name and found.rpartition("/")[2].isdigit():
+    if isinstance(found, str) and re.fullmatch(re.escape(name) + "/[0-9]{1,9}", found):
         if int(found.rpartition("/")[2]) <= int(number):
             return
         raise BadInput(f"a newer Mulligan wrote this ({found}; this one reads up to {known})", where=where, fix="upgrade Mulligan to read it")
     raise BadInput(f"this is not a {name} document", where=where, fix="give a file that Mulligan wrote")
+
+
+def _plain(value: Any) -> Any:
+    """numpy's scalars and arrays as JSON has them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no plain data")

@@ -16,14 +16,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import psutil
 from safetensors import SafetensorError, safe_open
 
-from ..records import Advanced, Emit, Finished, Interrupted, MulliganError, Started, silent
-from .addresses import canonical, code_digest, digest, library_versions
+from ..records import Advanced, BadInput, Emit, Finished, Interrupted, MulliganError, Started, silent
+from .addresses import canonical, code_digest, digest, foreign_code, library_versions
 from .run import Run
 
 
@@ -60,7 +61,8 @@ class Piece:
 
     def address(self, context: Context) -> str:
         """The content address: sha256 over function, arguments, context, code and library versions."""
-        return digest(self.function, canonical(dict(self.arguments)), context.identity, code_digest(), canonical(dict(library_versions())))
+        code = code_digest() + foreign_code(self.function.partition(":")[0])
+        return digest(self.function, canonical(dict(self.arguments)), context.identity, code, canonical(dict(library_versions())))
 
     def resolve(self) -> Any:
         """The function itself."""
@@ -74,6 +76,28 @@ class Result:
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     values: Any = None
+
+
+class _Stored(Mapping[str, np.ndarray]):
+    """A finished piece's arrays, each read when it is asked for."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._path, self._names = path, tuple(names)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        try:
+            with safe_open(self._path, framework="np") as file:
+                return file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise BadInput("a piece of the run is missing or damaged", where=self._path, fix="run the command again with --resume") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Engine(Protocol):
@@ -90,7 +114,7 @@ def piece_file(address: str) -> str:
 
 
 def load_piece(run: Run, address: str) -> Result | None:
-    """A finished piece's result, or None if it is not there or not whole."""
+    """A finished piece's result, or None if it is not there or not whole. Its arrays are read when they are asked for."""
     path = run.at(piece_file(address))
     if not path.is_file():
         return None
@@ -99,7 +123,7 @@ def load_piece(run: Run, address: str) -> Result | None:
             notes = file.metadata() or {}
             if notes.get("address") != address:
                 return None
-            return Result({key: file.get_tensor(key) for key in file.keys()}, json.loads(notes["values"]))  # noqa: SIM118
+            return Result(_Stored(path, file.keys()), json.loads(notes["values"]))
     except (SafetensorError, OSError, ValueError, KeyError):
         return None
 
@@ -120,39 +144,53 @@ class LocalEngine:
         """See `Engine.run`.
 
         Raises:
-            Interrupted: after SIGINT. DiskFull: if a result cannot be stored.
+            Interrupted: after SIGINT. DiskFull: if a result cannot be stored. BadInput: if a piece needs more memory than is free.
         """
         addresses = [piece.address(context) for piece in pieces]
-        todo = sum(piece.cost for piece, address in zip(pieces, addresses, strict=True) if not has_piece(run, address))
-        finished = sum(has_piece(run, address) for address in addresses)
+        missing = [not has_piece(run, address) for address in addresses]
+        todo = sum(piece.cost for piece, absent in zip(pieces, missing, strict=True) if absent)
+        finished = missing.count(False)
         emit(Started(job=job, total=len(pieces), done=finished))
         began, spent, bought = time.monotonic(), 0.0, 0.0
-        for piece, address in zip(pieces, addresses, strict=True):
+        for piece, address, absent in zip(pieces, addresses, missing, strict=True):
             result = load_piece(run, address)
             if result is None:
-                self._require_memory(piece)
+                self._require_memory(job, piece)
                 start = time.monotonic()
                 with deferred_interrupt() as interrupt:
-                    result = piece.resolve()(context, **piece.arguments)
-                    notes = {"address": address, "values": canonical(result.values), "function": piece.function}
-                    run.write_arrays(piece_file(address), result.arrays, notes=notes)
-                    # What a resumed job reads is what this one goes on with, to the last bit and type.
-                    result = Result(result.arrays, json.loads(notes["values"]))
+                    self._store(piece, address, context, run)
                 spent += time.monotonic() - start
                 bought += piece.cost
-                finished += 1
-                emit(Advanced(job=job, done=finished, total=len(pieces), seconds_left=(todo - bought) * spent / bought))
+                # One that was there and damaged is counted already.
+                finished += absent
+                todo += 0.0 if absent else piece.cost
+                left = (todo - bought) * spent / bought if bought > 0 else None
+                emit(Advanced(job=job, done=finished, total=len(pieces), seconds_left=left))
                 if interrupt.is_set():
-                    raise Interrupted(f"interrupted; {finished} of {len(pieces)} pieces of '{job}' are kept in {run.path}")
+                    raise Interrupted(
+                        f"interrupted; {finished} of {len(pieces)} pieces of '{job}' are kept in {run.path}: "
+                        "run the same command with --resume to go on."
+                    )
+                # What a resumed job reads is what this one goes on with, to the last bit and type.
+                result = load_piece(run, address)
+                if result is None:
+                    raise MulliganError(f"a piece of '{job}' was lost after it was written ({run.path}): run the same command with --resume.")
             yield piece, result
         emit(Finished(job=job, seconds=time.monotonic() - began))
 
-    def _require_memory(self, piece: Piece) -> None:
+    def _store(self, piece: Piece, address: str, context: Context, run: Run) -> None:
+        # In a method of its own, so that the arrays are gone before the next piece is worked on.
+        result = piece.resolve()(context, **piece.arguments)
+        notes = {"address": address, "values": canonical(result.values), "function": piece.function}
+        run.write_arrays(piece_file(address), result.arrays, notes=notes)
+
+    def _require_memory(self, job: str, piece: Piece) -> None:
         free = psutil.virtual_memory().available
         if piece.memory > free:
-            raise MulliganError(
-                f"a piece of work needs about {piece.memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: close other programs or lower the batch size."
-            )
+            raise BadInput(
+                f"a piece of work needs about {piece.memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free", where=job,
+                fix="close other programs or lower the batch size, then run the same command with --resume",
+            )  # fmt: skip
 
 
 @contextmanager
@@ -172,4 +210,5 @@ def deferred_interrupt() -> Iterator[threading.Event]:
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, previous)
+        # None: a handler that was not laid from Python cannot be laid again.
+        signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)

@@ -35,7 +35,7 @@ MOST_CLAIMS = 20
 #: A composite must be answered this clearly, as a share of the genuine class's own margin, to be a defect (contract, step 2).
 DEFECT_MARGIN = 0.4
 #: The check promises to catch a conjunction that shows in this share of composites.
-TARGET_EFFECT = 0.5
+TARGET_EFFECT = 0.8
 #: Of the frozen claims, so many are kept for pictures that lie over each other, which are described and never findings.
 OVERLAID_CLAIMS = 5
 WORDS = {"beside": "side by side", "stacked": "one above the other", "overlaid": "laid over each other"}
