@@ -1,9 +1,9 @@
 """Mulligan: look inside a trained neural network before you ship it, and say with evidence what it learned.
 
-    import mulligan
+import mulligan
 
-    network = mulligan.load("efficientnet-lite0")
-    network.sites("_blocks.*")
+network = mulligan.load("efficientnet-lite0")
+network.sites("_blocks.*")
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +123,15 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def loaded(folders: Callable[[str], Path]) -> Callable[[str], Network]:
+    return cache(lambda family: load(f"hf:{folders(family)}"))
+
+
 @pytest.fixture
-def network(family: str, folders: Callable[[str], Path]) -> Iterator[Network]:
-    made = load(f"hf:{folders(family)}")
-    yield made
-    no_hooks_left(made.module)
+def network(family: str, loaded: Callable[[str], Network]) -> Iterator[Network]:
+    yield loaded(family)
+    no_hooks_left(loaded(family).module)
 
 
 def edit_config(folder: Path, name: str = "config.json", **changed: Any) -> str:
@@ -137,7 +143,7 @@ def edit_config(folder: Path, name: str = "config.json", **changed: Any) -> str:
 def raw(network: Network, x: Tensor, mask: Tensor | None, **asked: bool) -> Any:
     """The same weights in a module of transformers' own, with eager attention."""
     module = network.module
-    eager = type(module)._from_config(module.config, attn_implementation="eager").eval()
+    eager = type(module)._from_config(copy.deepcopy(module.config), attn_implementation="eager").eval()
     eager.load_state_dict(module.state_dict())
     with torch.no_grad():
         if mask is None:
@@ -170,8 +176,13 @@ def test_answers_are_those_of_transformers_itself(network: Network, family: str)
 
 
 def test_every_port_holds_what_plain_hooks_see(network: Network) -> None:
+    assert check_every_port(network, *network.example()) > 40
     x, mask = padded(network)
-    assert check_every_port(network, x, mask) > 40
+    network.rehearse(x, mask)  # a mask passes ports where nothing passes without padding
+    try:
+        assert check_every_port(network, x, mask) > 40
+    finally:
+        network.rehearse(*network.example())
 
 
 def test_patterns_are_the_attentions_that_transformers_returns(network: Network, family: str) -> None:
@@ -221,6 +232,7 @@ def test_heads_are_slices_of_what_the_output_projection_reads(network: Network, 
             lambda m, args, seen=seen: seen.append(args[0].clone())
         )
         with torch.no_grad(), network.watching([f"{path}#heads", f"{path}#head0", f"{path}#head3"]) as watched:
+            seen.clear()
             network(x, mask)
         handle.remove()
         width = seen[0].shape[-1] // 4
@@ -286,9 +298,9 @@ def test_the_middle_of_a_block_is_its_input_plus_attention(network: Network, fam
         assert_close(changed[f"{blocks}.1"], moved + feed_forward(norm(moved)))
 
 
-def test_uniform_attention_is_the_mean_of_the_values(folders: Callable[[str], Path]) -> None:
+def test_uniform_attention_is_the_mean_of_the_values(loaded: Callable[[str], Network]) -> None:
     """Llama with two heads a key: heads 0 and 1 read the first key's values, 2 and 3 the second's."""
-    network = load(f"hf:{folders('llama')}")
+    network = loaded("llama")
     x, mask = network.example(3)
     path = "model.layers.0.self_attn"
     with torch.no_grad():
@@ -303,8 +315,8 @@ def test_uniform_attention_is_the_mean_of_the_values(folders: Callable[[str], Pa
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bert"])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_text_of_one_token_has_a_pattern_too(name: str, batch: int, folders: Callable[[str], Path]) -> None:
-    network = load(f"hf:{folders(name)}")
+def test_a_text_of_one_token_has_a_pattern_too(name: str, batch: int, loaded: Callable[[str], Network]) -> None:
+    network = loaded(name)
     path = f"{FAMILIES[name][3]}.0.{FAMILIES[name][4]}"
     x = torch.arange(5, 5 + batch)[:, None]
     mask = torch.ones(batch, 1, dtype=torch.bool)
@@ -319,22 +331,22 @@ def test_a_text_of_one_token_has_a_pattern_too(name: str, batch: int, folders: C
             assert_close(network.logits(x, mask), by_pattern)
 
 
-def test_feed_forward_neurons_have_a_meaning(folders: Callable[[str], Path]) -> None:
+def test_feed_forward_neurons_have_a_meaning(loaded: Callable[[str], Network]) -> None:
     for name, alias, how in (
         ("llama", "model.layers.1.mlp.down_proj.in", "the activated gate times the linear half (gated)"),
         ("gpt2", "transformer.h.1.mlp.c_proj.in", "after the activation function"),
         ("bert", "bert.encoder.layer.1.output.dense.in", "after the activation function"),
         ("vit", "vit.layers.1.mlp.fc2.in", "after the activation function"),
     ):
-        network = load(f"hf:{folders(name)}")
+        network = loaded(name)
         site = network.site(alias)
         assert site.axes == ("batch", "position", "feature")
         assert site.units == (128 if name == "gpt2" else 48)
         assert network.meaning(site) == f"the feed-forward neurons of block 1, {how}: what its last matrix reads"
 
 
-def test_meanings_say_before_or_after_a_norm(folders: Callable[[str], Path]) -> None:
-    bert, llama, neox = (load(f"hf:{folders(name)}") for name in ("bert", "llama", "neox"))
+def test_meanings_say_before_or_after_a_norm(loaded: Callable[[str], Network]) -> None:
+    bert, llama, neox = (loaded(name) for name in ("bert", "llama", "neox"))
 
     def meaning(network: Network, alias: str) -> str:
         return network.meaning(network.site(alias))
@@ -356,9 +368,9 @@ def test_meanings_say_before_or_after_a_norm(folders: Callable[[str], Path]) -> 
     assert meaning(llama, "model.layers.1.self_attn#head2").startswith("the values that head 2 of block 1 gathers")
 
 
-def test_the_tail_of_a_language_model_keeps_mask_and_rotary_tables(folders: Callable[[str], Path]) -> None:
+def test_the_tail_of_a_language_model_keeps_mask_and_rotary_tables(loaded: Callable[[str], Network]) -> None:
     for name in ("llama", "gpt2", "bert"):
-        network = load(f"hf:{folders(name)}")
+        network = loaded(name)
         x, mask = padded(network)
         blocks = FAMILIES[name][3]
         for alias in (
@@ -376,8 +388,8 @@ def test_the_tail_of_a_language_model_keeps_mask_and_rotary_tables(folders: Call
                 assert_close(tail(held, torch.cat([held.value, version])), torch.cat([held.logits, expected]))
 
 
-def test_gradients_reach_a_pattern(folders: Callable[[str], Path]) -> None:
-    network = load(f"hf:{folders('llama')}")
+def test_gradients_reach_a_pattern(loaded: Callable[[str], Network]) -> None:
+    network = loaded("llama")
     x, mask = network.example()
     with network.watching("model.layers.0.self_attn#pattern") as watched:
         out = network.logits(x, mask)
@@ -426,8 +438,8 @@ def test_a_classifier_of_texts_has_class_names_and_keeps_to_its_context(folders:
         load(f"hf:{folders('llama')}", classes=["a", "b", "c"])
 
 
-def test_a_classifier_of_pictures_has_class_names_and_an_input(folders: Callable[[str], Path]) -> None:
-    network = load(f"hf:{folders('vit')}")
+def test_a_classifier_of_pictures_has_class_names_and_an_input(loaded: Callable[[str], Network]) -> None:
+    network = loaded("vit")
     assert network.classes == ("cat", "dog", "fish")
     assert network.input == ImageInput(
         size=(16, 16), mean=(0.5, 0.4, 0.3), std=(0.2,) * 3, interpolation="bicubic", resize=None
@@ -465,13 +477,12 @@ def test_preprocessing_is_read_as_transformers_reads_it(
 
 
 def test_pictures_are_prepared_as_transformers_own_processor_does(folders: Callable[[str], Path]) -> None:
-    pytest.importorskip("torchvision")
     import numpy as np
 
     picture = np.random.default_rng(0).integers(0, 256, (31, 25, 3), dtype=np.uint8)
     theirs = transformers.AutoImageProcessor.from_pretrained(folders("vit"))(picture, return_tensors="pt").pixel_values
     ours = load(f"hf:{folders('vit')}").input.prepare(picture)  # type: ignore[union-attr]
-    assert_close(ours, theirs[0], 0.05)
+    assert_close(ours, theirs[0])
 
 
 @pytest.mark.parametrize(

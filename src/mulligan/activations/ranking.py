@@ -1,4 +1,4 @@
-"""Which examples to show for a unit: the strongest, and some from every level of its range, since the strongest mislead."""
+"""Which examples to show for a unit: the strongest, and some of every level, since the strongest alone mislead."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ def stratified(values: Float[np.ndarray, " n"], k: int, rng: np.random.Generator
     An empty level takes the example nearest to its middle, so that the whole range is seen; never one twice.
     """
     k = min(k, len(values))
+    if k == 0:
+        return np.zeros(0, np.int64)
     low, high = float(values.min()), float(values.max())
-    if k == 0 or high <= low:
+    if high <= low:
         return np.arange(k)
     edges = np.linspace(low, high, k + 1)
     chosen: list[int] = []

@@ -21,16 +21,31 @@ from ..records import BadInput, Findings, Interrupted, MulliganError
 from ..runs import LocalEngine, Run, check_schema, mulligan_version, parse_duration
 from .progress import ProgressBars, duration
 
-app = typer.Typer(name="mulligan", help="Look inside a trained neural network before you ship it.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    name="mulligan",
+    help="Look inside a trained neural network before you ship it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
 err = Console(stderr=True, emoji=False)
 
 FAIL_ON = ("high", "medium", "low", "never")
 
-Model = Annotated[str | None, typer.Argument(help="efficientnet-lite0, smollm2-135m-instruct, minilm-l6, hf:FOLDER, path/to/file.py:factory", show_default=False)]
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="efficientnet-lite0, smollm2-135m-instruct, minilm-l6, hf:FOLDER, path/to/file.py:factory",
+        show_default=False,
+    ),
+]
 Weights = Annotated[Path | None, typer.Option(help="Weights of that shape: safetensors, or a torch state dict.")]
 Data = Annotated[str | None, typer.Option(help="Folder of images, .parquet, .npz, .txt, .jsonl.")]
 Classes = Annotated[Path | None, typer.Option(help="Class names: one a line, or a JSON list.")]
-Input = Annotated[str | None, typer.Option(help="How pixels become input: size=28,channels=1,mean=0,std=1 (mean and std on a 0-1 scale).")]
+Input = Annotated[
+    str | None,
+    typer.Option(help="How pixels become input: size=28,channels=1,mean=0,std=1 (mean and std on a 0-1 scale)."),
+]
 Out = Annotated[Path | None, typer.Option(help="The run's folder (default: runs/TIME-COMMAND-ID).")]
 
 
@@ -42,8 +57,14 @@ def settings(context: typer.Context) -> None:
         try:
             tables = tomllib.loads(file.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInput(f"mulligan.toml cannot be read: {error}", where=file.resolve(), fix="mend it or move it away") from error
-        context.default_map = {command: {key.replace("-", "_"): value for key, value in table.items()} for command, table in tables.items() if isinstance(table, dict)}
+            raise BadInput(
+                f"mulligan.toml cannot be read: {error}", where=file.resolve(), fix="mend it or move it away"
+            ) from error
+        context.default_map = {
+            command: {key.replace("-", "_"): value for key, value in table.items()}
+            for command, table in tables.items()
+            if isinstance(table, dict)
+        }
 
 
 @app.command()
@@ -53,19 +74,34 @@ def audit(
     data: Data = None,
     classes: Classes = None,
     input: Input = None,
-    reference: Annotated[str | None, typer.Option(help="A network that this one should equal (not in this version).")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="A network that this one should equal (not in this version).")
+    ] = None,
     reference_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    siblings: Annotated[Path | None, typer.Option(help="A folder of clean siblings' weights (not in this version).")] = None,
+    siblings: Annotated[
+        Path | None, typer.Option(help="A folder of clean siblings' weights (not in this version).")
+    ] = None,
     out: Out = None,
     budget: Annotated[str, typer.Option(help="Wall time: 90s, 10m, 1h30m.")] = "10m",
-    fail_on: Annotated[str, typer.Option(help="Exit with 1 for findings of this severity or above: high, medium, low, never.")] = "high",
-    checks: Annotated[str | None, typer.Option(help="Which checks, separated by commas (default: all that apply).")] = None,
-    sites: Annotated[str | None, typer.Option(help="Which sites to take an inventory of, globs separated by commas.")] = None,
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 1 for findings of this severity or above: high, medium, low, never.")
+    ] = "high",
+    checks: Annotated[
+        str | None, typer.Option(help="Which checks, separated by commas (default: all that apply).")
+    ] = None,
+    sites: Annotated[
+        str | None, typer.Option(help="Which sites to take an inventory of, globs separated by commas.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
     batch: Annotated[int, typer.Option(help="Examples at a time.", min=1)] = 32,
     json: Annotated[bool, typer.Option("--json", help="Print findings.json on stdout.")] = False,
-    replay: Annotated[Path | None, typer.Option(help="Repeat the work that an earlier run's pieces.json lists, whatever the clock says.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Finish an interrupted run; all other options come from it.")] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Repeat the work that an earlier run's pieces.json lists, whatever the clock says."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Finish an interrupted run; all other options come from it.")
+    ] = None,
 ) -> None:
     """Audit MODEL on DATA: findings with evidence, an inventory of its units, and a report."""
     options: dict[str, Any] = {
@@ -79,7 +115,11 @@ def audit(
         options |= run.manifest["config"]
     else:
         run = None
-    for name, value in (("--reference", reference), ("--reference-weights", reference_weights), ("--siblings", siblings)):
+    for name, value in (
+        ("--reference", reference),
+        ("--reference-weights", reference_weights),
+        ("--siblings", siblings),
+    ):
         if value is not None:
             raise BadInput("this version cannot compare networks yet", where=name, fix="leave this option out")
     status = _audit(options, run, out, to_stdout=json)
@@ -88,7 +128,9 @@ def audit(
 
 def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_stdout: bool) -> int:
     if options["model"] is None or options["data"] is None:
-        raise BadInput("an audit needs a MODEL and --data", fix="for example: mulligan audit efficientnet-lite0 --data PHOTOGRAPHS")
+        raise BadInput(
+            "an audit needs a MODEL and --data", fix="for example: mulligan audit efficientnet-lite0 --data PHOTOGRAPHS"
+        )
     if options["fail_on"] not in FAIL_ON:
         raise BadInput("there is no such severity", where=options["fail_on"], fix=f"choose among {', '.join(FAIL_ON)}")
     seconds = parse_duration(options["budget"])
@@ -113,13 +155,18 @@ def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_std
     if run is None:
         run = Run.create("audit", sys.argv[1:], options, out=out, seed=options["seed"])
     request = replace(request, reproduce=_command(options, run))
-    err.print(f"{escape(network.name)}: {network.parameters:,} parameters, {network.identity[:19]}; {len(dataset):,} examples from {escape(dataset.source)}", highlight=False)
+    err.print(
+        f"{escape(network.name)}: {network.parameters:,} parameters, {network.identity[:19]}; {len(dataset):,} examples from {escape(dataset.source)}",
+        highlight=False,
+    )
     try:
         with ProgressBars(err) as emit:
             document = audit(request, run, places, engine=LocalEngine(), emit=emit)
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
-        raise Interrupted(f"Interrupted. What was finished is kept; go on with: mulligan audit --resume {shlex.quote(str(run.path))}") from None
+        raise Interrupted(
+            f"Interrupted. What was finished is kept; go on with: mulligan audit --resume {shlex.quote(str(run.path))}"
+        ) from None
     status = exit_status(document, options["fail_on"])
     run.update(exit_status=status)
     reports = write_reports(run.path)
@@ -148,17 +195,27 @@ def read_classes(file: Path) -> list[str]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput("the list of classes cannot be read", where=file, fix="give a UTF-8 text file, one class a line, or a JSON list") from error
+        raise BadInput(
+            "the list of classes cannot be read",
+            where=file,
+            fix="give a UTF-8 text file, one class a line, or a JSON list",
+        ) from error
     if text.lstrip().startswith("["):
         try:
             names = msgspec.json.decode(text, type=list[str])
         except msgspec.DecodeError as error:
-            raise BadInput(f"the list of classes is not a JSON list of names: {error}", where=file, fix="write [\"cat\", \"dog\"]") from error
+            raise BadInput(
+                f"the list of classes is not a JSON list of names: {error}", where=file, fix='write ["cat", "dog"]'
+            ) from error
     else:
         names = [line.strip() for line in text.splitlines() if line.strip()]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if not names or twice:
-        raise BadInput(f"the class {twice[0]!r} stands twice" if twice else "the list of classes is empty", where=file, fix="give each class one name")
+        raise BadInput(
+            f"the class {twice[0]!r} stands twice" if twice else "the list of classes is empty",
+            where=file,
+            fix="give each class one name",
+        )
     return names
 
 
@@ -166,7 +223,9 @@ def _grants(file: Path) -> dict[str, int]:
     try:
         document = msgspec.json.decode(file.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        raise BadInput("the list of pieces cannot be read", where=file, fix="give RUN/pieces.json of a finished audit") from error
+        raise BadInput(
+            "the list of pieces cannot be read", where=file, fix="give RUN/pieces.json of a finished audit"
+        ) from error
     check_schema(document, "mulligan/pieces/1", file)
     return msgspec.convert(document["granted"], dict[str, int])
 
@@ -177,7 +236,14 @@ def _command(options: dict[str, Any], run: Run) -> str:
     for name in ("weights", "data", "classes", "input", "checks", "sites", "fail_on", "budget"):
         if options.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(options[name])]
-    words += ["--seed", str(options["seed"]), "--batch", str(options["batch"]), "--replay", str(run.path / "pieces.json")]
+    words += [
+        "--seed",
+        str(options["seed"]),
+        "--batch",
+        str(options["batch"]),
+        "--replay",
+        str(run.path / "pieces.json"),
+    ]
     return shlex.join(words)
 
 
@@ -189,7 +255,11 @@ def _summary(document: Findings, status: int, report: Path, seconds: float) -> N
     for check in document.checks:
         state = check.status if check.status != "ran" else "ran" if check.conclusive else "inconclusive"
         err.print(f"{check.name}: {state}. {escape(check.why)}", highlight=False)
-    words = {0: "[green]passed[/green]", 1: "[bold red]failed: a finding at or above --fail-on[/bold red]", 3: "[yellow]inconclusive: this is no pass[/yellow]"}
+    words = {
+        0: "[green]passed[/green]",
+        1: "[bold red]failed: a finding at or above --fail-on[/bold red]",
+        3: "[yellow]inconclusive: this is no pass[/yellow]",
+    }
     err.print(f"{words[status]} in {duration(seconds)}. Report: {escape(str(report))}", highlight=False)
 
 
@@ -206,7 +276,12 @@ def sites(
     network = load(model, weights=weights, input=input)
     table = Table("site", "shape", "axes", "what it is", box=None)
     for site in network.sites(pattern):
-        table.add_row(escape(site.alias) or "(the network)", " x ".join(map(str, site.shape)) or "?", " ".join(site.axes), escape(network.meaning(site)))
+        table.add_row(
+            escape(site.alias) or "(the network)",
+            " x ".join(map(str, site.shape)) or "?",
+            " ".join(site.axes),
+            escape(network.meaning(site)),
+        )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
@@ -215,14 +290,18 @@ def record(
     model: Annotated[str, typer.Argument(help="As for audit.")],
     data: Annotated[str, typer.Option(help="As for audit.")],
     sites: Annotated[str, typer.Option(help="Globs separated by commas.")],
-    pools: Annotated[str, typer.Option(help="mean, max, argmax, full, position:K, sample:K, separated by commas.")] = "mean,max",
+    pools: Annotated[
+        str, typer.Option(help="mean, max, argmax, full, position:K, sample:K, separated by commas.")
+    ] = "mean,max",
     weights: Weights = None,
     classes: Classes = None,
     input: Input = None,
     out: Out = None,
     batch: Annotated[int, typer.Option(min=1)] = 32,
     seed: int = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in --out, where an earlier recording was interrupted.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in --out, where an earlier recording was interrupted.")
+    ] = False,
 ) -> None:
     """Record activations of MODEL on DATA into a run."""
     from ..activations import Plan
@@ -237,13 +316,21 @@ def record(
             raise BadInput("--resume needs to know where", fix="pass --out RUN")
         run = Run.open(out)
     else:
-        run = Run.create("record", sys.argv[1:], {**options, "sites": sites, "pools": pools, "batch": batch, "seed": seed}, out=out, seed=seed)
+        run = Run.create(
+            "record",
+            sys.argv[1:],
+            {**options, "sites": sites, "pools": pools, "batch": batch, "seed": seed},
+            out=out,
+            seed=seed,
+        )
     try:
         with ProgressBars(err) as emit:
             recording = do_record(network, dataset, plan, run, emit=emit)
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
-        raise Interrupted(f"Interrupted. What was finished is kept; go on with the same command and --out {shlex.quote(str(run.path))} --resume") from None
+        raise Interrupted(
+            f"Interrupted. What was finished is kept; go on with the same command and --out {shlex.quote(str(run.path))} --resume"
+        ) from None
     run.update(status="finished")
     err.print(f"{len(recording):,} examples at {len(places)} sites: {escape(str(run.path))}", highlight=False)
 
@@ -277,7 +364,10 @@ def _unexpected(error: Exception) -> int:
         error.show()  # type: ignore[attr-defined]  # a wrong option, in the words of the option parser
         return error.exit_code  # type: ignore[attr-defined]
     traceback.print_exc()
-    err.print("[red]mulligan:[/red] this is our fault. Please report it with the lines above; what was finished is kept.", soft_wrap=True)
+    err.print(
+        "[red]mulligan:[/red] this is our fault. Please report it with the lines above; what was finished is kept.",
+        soft_wrap=True,
+    )
     return 4
 
 

@@ -29,7 +29,9 @@ class ProgressBars(AbstractContextManager["ProgressBars"]):
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live:
             self._bars.stop()
 
@@ -48,7 +50,9 @@ class ProgressBars(AbstractContextManager["ProgressBars"]):
                     self.console.print(f"{escape(job)}: {total} pieces{kept}", highlight=False)
             case Advanced(job=job, done=done, seconds_left=left):
                 if self.live and job in self._tasks:
-                    self._bars.update(self._tasks[job], completed=done, left="" if left is None else f"about {duration(left)} left")
+                    self._bars.update(
+                        self._tasks[job], completed=done, left="" if left is None else f"about {duration(left)} left"
+                    )
             case Finished(job=job, seconds=seconds):
                 if self.live and job in self._tasks:
                     self._bars.update(self._tasks[job], left="")

@@ -79,7 +79,10 @@ class Subject:
     def context(self) -> Context:
         """For pieces of work on this network and data."""
         steps = self.network.input.steps() if self.network.input else ()
-        return Context(digest(self.network.identity, *steps, self.dataset.identity), {"network": self.network, "dataset": self.dataset})
+        return Context(
+            digest(self.network.identity, *steps, self.dataset.identity),
+            {"network": self.network, "dataset": self.dataset},
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -119,7 +122,9 @@ def checks(names: Sequence[str] | None = None) -> list[Check]:
     points = {point.name: point for point in entry_points(group="mulligan.checks")}
     unknown = [name for name in names or () if name not in points]
     if unknown:
-        raise BadInput("there is no check of this name", where=unknown[0], fix=f"choose among {', '.join(sorted(points))}")
+        raise BadInput(
+            "there is no check of this name", where=unknown[0], fix=f"choose among {', '.join(sorted(points))}"
+        )
     return [points[name].load() for name in sorted(names if names is not None else points)]
 
 

@@ -98,7 +98,11 @@ def composer_of(context: Context, border: Sequence[int]) -> Composer:
     network: Network = context["network"]
     dataset: Dataset = context["dataset"]
     if not isinstance(network.input, ImageInput):
-        raise BadInput("composites are made of pictures, and this network takes none", where=network.name, fix="leave this check out")
+        raise BadInput(
+            "composites are made of pictures, and this network takes none",
+            where=network.name,
+            fix="leave this check out",
+        )
     return Composer(dataset, network.input, blank(dataset, network.input, border))
 
 

@@ -12,8 +12,8 @@ from scipy import stats
 EXCESS = 0.1
 
 
-#: Shares of the largest stake that still cannot lose everything: dense near 0, where small effects want small stakes.
-_STAKES = np.concatenate([np.geomspace(1e-3, 0.1, 16, endpoint=False), (np.arange(48) + 0.5) / 48 * 0.88 + 0.1])
+#: Shares of the largest stake that cannot lose everything.
+_STAKES = (np.arange(64) + 0.5) / 64
 
 
 def betting_p(values: Float[np.ndarray, " n"], bound: float, low: float, high: float) -> float:

@@ -19,10 +19,12 @@ class ClassGroup:
 
 
 def class_groups(names: Sequence[str], rows: Float[np.ndarray, "classes features"], wanted: int) -> list[ClassGroup]:
-    """About `wanted` groups of all classes: Ward's clustering of the head's normalised rows.
+    """About `wanted` groups of all classes: Ward's clustering (1963) of the head's normalised rows.
 
-    A group is called by the two classes nearest to its centre.
+    Every class is in one group. A group is called by the two classes nearest to its centre.
     """
+    if len(names) < 2:
+        return [ClassGroup(name, (number,)) for number, name in enumerate(names)]
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     label = fcluster(linkage(unit, "ward"), max(wanted, 1), "maxclust")
     groups = []

@@ -21,37 +21,61 @@ FEWEST = 5
 
 
 def dead_units(values: Float[np.ndarray, "n units"]) -> list[int]:
-    """Units that have one value on all examples (up to rounding, on the scale of the site)."""
-    scale = float(np.abs(values).max()) or 1.0
+    """Units that have one value on all examples, up to rounding.
+
+    Rounding is counted on the scale of the unit, or of the site's median unit if that is larger: a few units of a
+    transformer's residual stream are thousands of times as large as the rest, and must not make the rest look dead.
+    """
+    if not len(values):
+        return []
+    sizes = np.abs(values).max(0)
+    scale = np.maximum(sizes, np.median(sizes))
     return [int(u) for u in np.flatnonzero(np.ptp(values, axis=0) <= 1e-6 * scale)]
 
 
 def saturated_units(values: Float[np.ndarray, "n units"]) -> list[int]:
-    """Units that sit at the site's upper bound in at least 95 % of examples, and do leave it."""
-    top = float(values.max())
-    at = (values >= top - 1e-6 * max(abs(top), 1.0)).mean(0)
-    return [int(u) for u in np.flatnonzero((at >= SATURATED) & (at < 1.0))]
+    """Units that sit at one bound of the site in at least 95 % of examples, and do leave it.
+
+    The lower bound counts only below zero: what a ReLU holds at zero is silent, not saturated.
+    """
+    if not len(values):
+        return []
+    low, high = float(values.min()), float(values.max())
+    slack = 1e-6 * (high - low)
+    share = (values >= high - slack).mean(0)
+    if low < 0:
+        share = np.maximum(share, (values <= low + slack).mean(0))
+    return [int(u) for u in np.flatnonzero((share >= SATURATED) & (share < 1.0))]
 
 
 def duplicates(values: Float[np.ndarray, "n units"], most: int = 50) -> list[tuple[int, int, float]]:
-    """Pairs of units that are nearly the same on this data: correlation at least 0.99, strongest first.
+    """Pairs of units that are nearly the same on this data: correlation at least 0.99, the `most` strongest first.
 
-    Needs 20 examples; dead units are left out.
+    Needs 20 examples. Left out are dead units, and units whose variance rests on fewer than 5 examples: two that answer
+    to one and the same example alone are alike by chance. Memory holds a copy of the values and 512 rows of correlations.
     """
     n, units = values.shape
     if n < 20:
         return []
-    live = np.setdiff1d(np.arange(units), dead_units(values))
-    centred = values[:, live].astype(np.float64)
-    centred -= centred.mean(0)
-    centred /= np.maximum(np.linalg.norm(centred, axis=0), 1e-30)
-    found: list[tuple[int, int, float]] = []
-    for begin in range(0, len(live), 1024):
-        block = centred[:, begin : begin + 1024].T @ centred
-        for i, j in np.argwhere(block >= DUPLICATE):
-            if j > i + begin:
-                found.append((int(live[i + begin]), int(live[j]), float(min(block[i, j], 1.0))))
-    return sorted(found, key=lambda pair: -pair[2])[:most]
+    centred = values.astype(np.float64) - values.mean(0, dtype=np.float64)
+    squares = centred**2
+    total = squares.sum(0)
+    resting_on = total**2 / np.maximum((squares**2).sum(0), 1e-300)
+    able = np.ones(units, dtype=bool)
+    able[dead_units(values)] = False
+    live = np.flatnonzero(able & (resting_on >= FEWEST))
+    del squares
+    centred = (centred[:, live] / np.sqrt(total[live])).astype(np.float64)
+    found: list[tuple[float, int, int]] = []
+    for begin in range(0, len(live), 512):
+        block = centred[:, begin : begin + 512].T @ centred[:, begin:]
+        i, j = np.nonzero(block >= DUPLICATE - 1e-9)
+        i, j = i[j > i], j[j > i]
+        strength = np.minimum(block[i, j], 1.0)
+        # Ties are broken by the units' numbers, so that rounding does not decide what is shown.
+        order = np.lexsort((j, i, -np.round(strength, 9)))[:most]
+        found += [(-float(round(strength[k], 9)), int(live[i[k] + begin]), int(live[j[k] + begin])) for k in order]
+    return [(i, j, -negative) for negative, i, j in sorted(found)[:most]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +84,8 @@ class Selectivity:
 
     Attributes:
         group: [units], chosen on one half of the examples; -1 where none has enough.
-        auc: [units], on the other half: 0.5 is chance, 1 is perfect. low, high: its 95 % interval.
+        auc: [units], on the other half: 0.5 is chance, 1 is perfect. low, high: its 95 % interval (NaN without a group).
+        n: [units], examples of the group on that half.
     """
 
     group: Int[np.ndarray, " units"]
@@ -86,8 +111,8 @@ class Selectivity:
 def selectivity(values: Float[np.ndarray, "n units"], groups: Int[np.ndarray, " n"], seed: int) -> Selectivity:
     """Choose each unit's preferred group on one half, measure the area under its ROC curve on the other.
 
-    Choosing and measuring on the same examples would make noise look selective. The interval is Hanley & McNeil's
-    (1982, Radiology 143:29).
+    Choosing and measuring on the same examples would make noise look selective. Examples of no known group (-1) are left
+    out; a group needs 5 examples in either half.
     """
     n, units = values.shape
     rng = generator(seed, "halves")
@@ -95,32 +120,53 @@ def selectivity(values: Float[np.ndarray, "n units"], groups: Int[np.ndarray, " 
     for group in np.unique(groups[groups >= 0]):
         members = rng.permutation(np.flatnonzero(groups == group))
         half[members[: len(members) // 2]] = True
-    able = [int(g) for g in np.unique(groups[groups >= 0]) if (half & (groups == g)).sum() >= FEWEST and (~half & (groups == g)).sum() >= FEWEST]
-    if len(able) < 2:
-        empty = np.full(units, np.nan)
-        return Selectivity(np.full(units, -1), empty, empty, empty, np.zeros(units, dtype=np.int64))
     known = groups >= 0
-    best_auc = np.full(units, -1.0)
+    first, second = groups[half & known], groups[~half & known]
+    able = [int(g) for g in np.unique(first) if min((first == g).sum(), (second == g).sum()) >= FEWEST]
     best = np.full(units, -1)
-    first = rankdata(values[half & known], axis=0)
+    auc, low, high = (np.full(units, np.nan) for _ in range(3))
+    count = np.zeros(units, dtype=np.int64)
+    if len(able) < 2:
+        return Selectivity(best, auc, low, high, count)
+    best_auc = np.full(units, -1.0)
+    ranks = rankdata(values[half & known], axis=0)
     for group in able:
-        area = _auc(first, groups[half & known] == group)
+        area = _auc(ranks, first == group)
         better = area > best_auc
         best[better], best_auc[better] = group, area[better]
-    second = rankdata(values[~half & known], axis=0)
-    labels = groups[~half & known]
-    auc, low, high, count = (np.full(units, np.nan) for _ in range(4))
+    ranks = rankdata(values[~half & known], axis=0)
     for group in able:
         mine = best == group
-        if mine.any():
-            positive = labels == group
-            auc[mine] = _auc(second[:, mine], positive)
-            p, m = int(positive.sum()), int((~positive).sum())
-            a = auc[mine]
-            variance = (a * (1 - a) + (p - 1) * (a / (2 - a) - a**2) + (m - 1) * (2 * a**2 / (1 + a) - a**2)) / (p * m)
-            error = 1.96 * np.sqrt(np.maximum(variance, 0))
-            low[mine], high[mine], count[mine] = np.maximum(a - error, 0), np.minimum(a + error, 1), p
-    return Selectivity(best, auc, low, high, np.nan_to_num(count).astype(np.int64))
+        positive = second == group
+        auc[mine] = _auc(ranks[:, mine], positive)
+        low[mine], high[mine] = auc_interval(auc[mine], int(positive.sum()), int((~positive).sum()))
+        count[mine] = int(positive.sum())
+    return Selectivity(best, auc, low, high, count)
+
+
+def auc_interval(
+    auc: Float[np.ndarray, " units"], positive: int, negative: int
+) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
+    """The 95 % interval of an area under the ROC curve: every area from which the one seen is not 1.96 errors away.
+
+    The error is that of the area supposed, not of the one seen, which would be zero at 1. Newcombe 2006, Statistics in
+    Medicine 25:559, method 5.
+    """
+    m = (positive + negative) / 2 - 1
+
+    def away(area: np.ndarray) -> np.ndarray:
+        spread = 1 + m * (1 - area) / (2 - area) + m * area / (1 + area)
+        return np.abs(area - auc) / np.sqrt(np.maximum(area * (1 - area) * spread / (positive * negative), 1e-300))
+
+    ends = []
+    for end in (0.0, 1.0):
+        inside, outside = np.asarray(auc, dtype=np.float64).copy(), np.full(len(auc), end)
+        for _ in range(40):
+            middle = (inside + outside) / 2
+            within = away(middle) <= 1.96
+            inside, outside = np.where(within, middle, inside), np.where(within, outside, middle)
+        ends.append(inside)
+    return ends[0], ends[1]
 
 
 def _auc(ranks: Float[np.ndarray, "n units"], positive: np.ndarray) -> Float[np.ndarray, " units"]:

@@ -123,7 +123,15 @@ class Finding:
 
     @classmethod
     def of(
-        cls, claim: Claim, evidence: Evidence, *, severity: Severity, confidence: float | None, action: str, id: str = "", reproduce: str = ""
+        cls,
+        claim: Claim,
+        evidence: Evidence,
+        *,
+        severity: Severity,
+        confidence: float | None,
+        action: str,
+        id: str = "",
+        reproduce: str = "",
     ) -> Finding:
         """Join a claim and its evidence; `id` and `reproduce` are given by the procedure that sorts all findings."""
         return cls(

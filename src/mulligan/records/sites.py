@@ -67,7 +67,9 @@ class Site:
         for name in ("channel", "feature"):
             if name in self.axes:
                 return self.axes.index(name)
-        raise BadInput("this site has no axis of units", where=self.alias, fix="choose a site with a channel or feature axis")
+        raise BadInput(
+            "this site has no axis of units", where=self.alias, fix="choose a site with a channel or feature axis"
+        )
 
     def __str__(self) -> str:
         return self.alias
@@ -83,7 +85,11 @@ def parse_site(alias: str) -> Site:
     """
     match = _ALIAS.match(alias)
     if match is None:
-        raise BadInput("this is not the name of a site", where=alias, fix="write PATH, PATH.in, PATH!CALL or PATH#PART, as `mulligan sites` lists them")
+        raise BadInput(
+            "this is not the name of a site",
+            where=alias,
+            fix="write PATH, PATH.in, PATH!CALL or PATH#PART, as `mulligan sites` lists them",
+        )
     port: Port = "in" if match["port"] == "in" else "out"
     path = match["path"]
     if not path and match["port"] is None and alias in ("in", "out"):

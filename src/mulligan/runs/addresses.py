@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 
 #: Libraries whose version can change a stored number.
-LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "transformers", "tokenizers", "pillow", "safetensors", "pyarrow")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "transformers",
+    "tokenizers",
+    "pillow",
+    "safetensors",
+    "pyarrow",
+)
 
 
 def canonical(value: Any) -> str:
@@ -38,7 +48,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def derived_seed(seed: int, *key: object) -> int:
-    """A seed for one piece of work: sha256(seed, key), so that no two pieces share a stream and order does not matter."""
+    """A seed for one piece of work: sha256(seed, key). No two pieces share a stream, and order does not matter."""
     return int(digest(str(seed), *(str(part) for part in key))[:15], 16)
 
 

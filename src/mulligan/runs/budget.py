@@ -1,4 +1,4 @@
-"""A budget is wall time. It buys a list of pieces, and the list is recorded, so that a replay follows the list and not the clock."""
+"""A budget is wall time that buys pieces; the list is recorded, and a replay follows the list and not the clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ def parse_duration(text: str) -> float:
         BadInput: if the text is not a duration above zero.
     """
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    seconds = sum(float(part or 0) * scale for part, scale in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0.0
+    seconds = (
+        sum(float(part or 0) * scale for part, scale in zip(match.groups(), (3600, 60, 1), strict=True))
+        if match
+        else 0.0
+    )
     if not 0 < seconds < math.inf:
         raise BadInput("this is not a duration", where=text, fix="write for example 90s, 10m or 1h30m")
     return seconds

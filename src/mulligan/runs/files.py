@@ -18,7 +18,6 @@ import psutil
 
 from ..records import BadInput, DiskFull
 
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -27,8 +26,8 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block has written it and ends well, it becomes `path` in one step.
 
-    A process killed halfway leaves at most a file named `.NAME.WRITER.part`, which readers ignore and the next writer of
-    the same file removes.
+    A process killed halfway leaves at most a file named `.NAME.WRITER.part`, which readers ignore and the next writer
+    of the same file removes.
 
     Raises:
         DiskFull: if the disk has no room; nothing is left behind.
@@ -59,7 +58,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def closed(folder: Path) -> BadInput:
     """What is said of a folder that may not be written."""
-    return BadInput("this folder may not be written", where=folder, fix="change its permissions, or choose another with --out")
+    return BadInput(
+        "this folder may not be written", where=folder, fix="change its permissions, or choose another with --out"
+    )
 
 
 def _writer() -> str:
@@ -125,11 +126,10 @@ def inside(folder: Path, name: str) -> Path:
     try:
         root = folder.resolve()
         path = (root / name).resolve()
-        within = path.is_relative_to(root)
-    except (ValueError, RuntimeError, OSError):  # a null character; links in a circle, which Python versions report differently
-        within = False
-    if not within:
-        raise BadInput(
-            f"the path {name!r} leads out of the run's folder", where=folder, fix="do not trust this run; make it again"
-        )
-    return path
+        if path.is_relative_to(root):
+            return path
+    except (ValueError, RuntimeError, OSError):  # a null character; links in a circle, which not all Pythons name alike
+        pass
+    raise BadInput(
+        f"the path {name!r} leads out of the run's folder", where=folder, fix="do not trust this run; make it again"
+    )

@@ -1,4 +1,4 @@
-"""A run is a folder: a manifest, pieces, arrays, tables, artifacts. Everything in it is written in one step or not at all."""
+"""A run is a folder: a manifest, pieces, arrays, tables, artifacts; each file is written in one step or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class Run:
         self.path, self.manifest = path, manifest
 
     @classmethod
-    def create(cls, command: str, argv: list[str], config: Mapping[str, Any], *, out: Path | None = None, seed: int = 0) -> Run:
+    def create(
+        cls, command: str, argv: list[str], config: Mapping[str, Any], *, out: Path | None = None, seed: int = 0
+    ) -> Run:
         """Make a new folder: `out`, or `runs/{UTC}-{command}-{id8}/`.
 
         Raises:
@@ -77,13 +79,19 @@ class Run:
         path = Path(path)
         file = path / MANIFEST
         if not file.is_file():
-            raise BadInput("there is no run here (manifest.json is missing)", where=path, fix="give the folder that a Mulligan command wrote")
+            raise BadInput(
+                "there is no run here (manifest.json is missing)",
+                where=path,
+                fix="give the folder that a Mulligan command wrote",
+            )
         try:
             manifest = json.loads(file.read_bytes())
         except (ValueError, RecursionError) as error:  # text that is no UTF-8 is a ValueError too
             raise BadInput("the run's manifest is not valid JSON", where=file, fix="make the run again") from error
         except OSError as error:
-            raise BadInput(f"the run's manifest cannot be read, {error.strerror}", where=file, fix="check its permissions") from error
+            raise BadInput(
+                f"the run's manifest cannot be read, {error.strerror}", where=file, fix="check its permissions"
+            ) from error
         check_schema(manifest, SCHEMA, file)
         return cls(path, manifest)
 
@@ -116,17 +124,25 @@ class Run:
         try:
             return msgspec.json.decode(path.read_bytes(), type=type)
         except FileNotFoundError as error:
-            raise BadInput("a file of the run is missing", where=path, fix="run the command again with --resume") from error
+            raise BadInput(
+                "a file of the run is missing", where=path, fix="run the command again with --resume"
+            ) from error
         except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
-            raise BadInput(f"a file of the run cannot be read: {error}", where=path, fix="make the run again") from error
+            raise BadInput(
+                f"a file of the run cannot be read: {error}", where=path, fix="make the run again"
+            ) from error
 
     # Arrays and tables
-    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray], *, notes: Mapping[str, str] | None = None) -> Path:
+    def write_arrays(
+        self, name: str, arrays: Mapping[str, np.ndarray], *, notes: Mapping[str, str] | None = None
+    ) -> Path:
         """Write named arrays as one safetensors file."""
         path = self.at(name)
         with replacing(path) as part:
             # Not `ascontiguousarray`, which makes a single number an array of one.
-            save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, part, metadata=dict(notes or {}))
+            save_file(
+                {key: np.asarray(value, order="C") for key, value in arrays.items()}, part, metadata=dict(notes or {})
+            )
         return path
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
@@ -139,7 +155,9 @@ class Run:
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
-            raise BadInput("an array file of the run is missing or damaged", where=path, fix="run the command again with --resume") from error
+            raise BadInput(
+                "an array file of the run is missing or damaged", where=path, fix="run the command again with --resume"
+            ) from error
 
     def write_table(self, name: str, columns: Mapping[str, Any]) -> Path:
         """Write columns as one Parquet file."""
@@ -158,7 +176,9 @@ class Run:
         try:
             return pq.read_table(path, columns=columns)
         except (OSError, pa.ArrowException) as error:
-            raise BadInput("a table of the run is missing or damaged", where=path, fix="run the command again with --resume") from error
+            raise BadInput(
+                "a table of the run is missing or damaged", where=path, fix="run the command again with --resume"
+            ) from error
 
 
 def check_schema(document: Any, known: str, where: Path) -> None:
@@ -172,7 +192,11 @@ def check_schema(document: Any, known: str, where: Path) -> None:
     if isinstance(found, str) and re.fullmatch(re.escape(name) + "/[0-9]{1,9}", found):
         if int(found.rpartition("/")[2]) <= int(number):
             return
-        raise BadInput(f"a newer Mulligan wrote this ({found}; this one reads up to {known})", where=where, fix="upgrade Mulligan to read it")
+        raise BadInput(
+            f"a newer Mulligan wrote this ({found}; this one reads up to {known})",
+            where=where,
+            fix="upgrade Mulligan to read it",
+        )
     raise BadInput(f"this is not a {name} document", where=where, fix="give a file that Mulligan wrote")
 
 

@@ -1,9 +1,9 @@
 """Pieces of work and the engines that run them.
 
 A long job is a list of independent pieces. A piece names a function and its plain arguments; its address is a hash of
-those, of what it works on (network, data, seed) and of the code and library versions. A finished piece is one file named
-by its address, so a job that was killed finds what it did by looking, and never does it twice. Procedures hand pieces
-to an engine and know nothing else: `LocalEngine` runs them in this process, another may send them to a cluster.
+those, of what it works on (network, data, seed) and of the code and library versions. A finished piece is one file
+named by its address, so a job that was killed finds what it did by looking, and never does it twice. Procedures hand
+pieces to an engine and know nothing else: `LocalEngine` runs them in this process, another may send them to a cluster.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .run import Run
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What pieces work on: heavy objects by name (a network, a data set), and an identity that stands for their content.
+    """What pieces work on: heavy objects by name (a network, a data set), and an identity that stands for them.
 
     `recipe` is plain data from which another process could build the same objects.
     """
@@ -62,7 +62,9 @@ class Piece:
     def address(self, context: Context) -> str:
         """The content address: sha256 over function, arguments, context, code and library versions."""
         code = code_digest() + foreign_code(self.function.partition(":")[0])
-        return digest(self.function, canonical(dict(self.arguments)), context.identity, code, canonical(dict(library_versions())))
+        return digest(
+            self.function, canonical(dict(self.arguments)), context.identity, code, canonical(dict(library_versions()))
+        )
 
     def resolve(self) -> Any:
         """The function itself."""
@@ -91,7 +93,9 @@ class _Stored(Mapping[str, np.ndarray]):
             with safe_open(self._path, framework="np") as file:
                 return file.get_tensor(name)
         except (SafetensorError, OSError) as error:
-            raise BadInput("a piece of the run is missing or damaged", where=self._path, fix="run the command again with --resume") from error
+            raise BadInput(
+                "a piece of the run is missing or damaged", where=self._path, fix="run the command again with --resume"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -103,7 +107,9 @@ class _Stored(Mapping[str, np.ndarray]):
 class Engine(Protocol):
     """Runs pieces, in any order and anywhere, and yields each with its result in the order given."""
 
-    def run(self, job: str, pieces: Sequence[Piece], context: Context, run: Run, emit: Emit = silent) -> Iterator[tuple[Piece, Result]]:
+    def run(
+        self, job: str, pieces: Sequence[Piece], context: Context, run: Run, emit: Emit = silent
+    ) -> Iterator[tuple[Piece, Result]]:
         """Run what is not in the run's folder yet; yield all."""
         ...
 
@@ -114,7 +120,7 @@ def piece_file(address: str) -> str:
 
 
 def load_piece(run: Run, address: str) -> Result | None:
-    """A finished piece's result, or None if it is not there or not whole. Its arrays are read when they are asked for."""
+    """A finished piece's result, its arrays read when they are asked for; None if it is not there or not whole."""
     path = run.at(piece_file(address))
     if not path.is_file():
         return None
@@ -140,11 +146,14 @@ class LocalEngine:
     the piece in hand is finished and kept, and `Interrupted` is raised.
     """
 
-    def run(self, job: str, pieces: Sequence[Piece], context: Context, run: Run, emit: Emit = silent) -> Iterator[tuple[Piece, Result]]:
+    def run(
+        self, job: str, pieces: Sequence[Piece], context: Context, run: Run, emit: Emit = silent
+    ) -> Iterator[tuple[Piece, Result]]:
         """See `Engine.run`.
 
         Raises:
-            Interrupted: after SIGINT. DiskFull: if a result cannot be stored. BadInput: if a piece needs more memory than is free.
+            Interrupted: after SIGINT. DiskFull: if a result cannot be stored.
+            BadInput: if a piece needs more memory than is free.
         """
         addresses = [piece.address(context) for piece in pieces]
         missing = [not has_piece(run, address) for address in addresses]
@@ -174,7 +183,9 @@ class LocalEngine:
                 # What a resumed job reads is what this one goes on with, to the last bit and type.
                 result = load_piece(run, address)
                 if result is None:
-                    raise MulliganError(f"a piece of '{job}' was lost after it was written ({run.path}): run the same command with --resume.")
+                    raise MulliganError(
+                        f"a piece of '{job}' is lost since it was written ({run.path}): run the same command with --resume."
+                    )
             yield piece, result
         emit(Finished(job=job, seconds=time.monotonic() - began))
 
@@ -188,7 +199,8 @@ class LocalEngine:
         free = psutil.virtual_memory().available
         if piece.memory > free:
             raise BadInput(
-                f"a piece of work needs about {piece.memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free", where=job,
+                f"a piece of work needs about {piece.memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free",
+                where=job,
                 fix="close other programs or lower the batch size, then run the same command with --resume",
             )  # fmt: skip
 

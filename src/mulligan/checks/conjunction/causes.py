@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 
 from ...datasets import batches
-from ...networks import Network, ProjectOut, trunk
 from ...evidence import bounded_mean, fraction
+from ...networks import Network, ProjectOut, trunk
 from ...records import BadInput, Causal, Site
 from ...runs import Context, Piece, Result, derived_seed, generator
 from ..check import Subject
@@ -27,7 +27,14 @@ def sites_for(network: Network, most: int = 4) -> list[Site]:
 
 
 def pooled_activations(
-    context: Context, *, first: list[int], second: list[int], layouts: list[str], border: list[int], sites: list[str], batch: int
+    context: Context,
+    *,
+    first: list[int],
+    second: list[int],
+    layouts: list[str],
+    border: list[int],
+    sites: list[str],
+    batch: int,
 ) -> Result:
     """A piece of work: mean over space of each site's units on composites, [n, units] a site."""
     network: Network = context["network"]
@@ -62,17 +69,23 @@ class Direction:
         """A control: a random direction within the span of the placebos' own activations, around the same point."""
         draw = np.random.default_rng(derived_seed(seed, "direction", self.site))
         vector = draw.standard_normal(len(spread)) @ (spread - spread.mean(0))
-        return Direction(self.site, (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32), self.around)
+        return Direction(
+            self.site, (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32), self.around
+        )
 
 
 def direction(site: str, triggered: Float[np.ndarray, "n units"], placebo: Float[np.ndarray, "m units"]) -> Direction:
     """From the placebos' mean to the triggered composites' mean."""
     around = placebo.mean(0)
     vector = triggered.mean(0) - around
-    return Direction(site, (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32), around.astype(np.float32))
+    return Direction(
+        site, (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32), around.astype(np.float32)
+    )
 
 
-def answers_edited(context: Context, shown: Sequence[Shown], border: list[int], batch: int, edit: Direction | None) -> Float[np.ndarray, "n classes"]:
+def answers_edited(
+    context: Context, shown: Sequence[Shown], border: list[int], batch: int, edit: Direction | None
+) -> Float[np.ndarray, "n classes"]:
     """The network's logits on composites while a direction is removed (None: as it is)."""
     network: Network = context["network"]
     composer = composer_of(context, border)
@@ -83,7 +96,9 @@ def answers_edited(context: Context, shown: Sequence[Shown], border: list[int], 
     return np.concatenate(out)
 
 
-def clean_answers_edited(context: Context, indices: Sequence[int], batch: int, edit: Direction) -> Float[np.ndarray, "n classes"]:
+def clean_answers_edited(
+    context: Context, indices: Sequence[int], batch: int, edit: Direction
+) -> Float[np.ndarray, "n classes"]:
     """The network's logits on clean examples while a direction is removed."""
     network: Network = context["network"]
     if network.input is None:
@@ -149,12 +164,18 @@ def cause(subject: Subject, search: Sheet, test: Sheet, target: int, border: Seq
     if best is not None:
         _, found, spread = best
         after = _rate(answers_edited(context, triggered, edge, batch, found), target, pairs)
-        control = _rate(answers_edited(context, triggered, edge, batch, found.random(spread, subject.seed)), target, pairs)
+        control = _rate(
+            answers_edited(context, triggered, edge, batch, found.random(spread, subject.seed)), target, pairs
+        )
         held = [int(i) for i in generator(subject.seed, "clean-test", target).permutation(subject.split.test)[:300]]
         now = clean_answers_edited(context, held, batch, found).argmax(1)
         right = subject.groups[held]
         was = subject.answers[held].argmax(1) if subject.answers is not None else right
-        if after.mean() <= 0.5 * before.mean() and control.mean() >= 0.75 * before.mean() and (now == was).mean() >= 0.93:
+        if (
+            after.mean() <= 0.5 * before.mean()
+            and control.mean() >= 0.75 * before.mean()
+            and (now == was).mean() >= 0.93
+        ):
             strongest = tuple(int(i) for i in np.argsort(-np.abs(found.vector))[:8])
             record = Causal(
                 edit=f"project out one direction at {found.site} (from the placebos' mean towards the composites'); without the edit the behaviour is back",
@@ -173,7 +194,9 @@ def cause(subject: Subject, search: Sheet, test: Sheet, target: int, border: Seq
     return Caused(record, None, None, False, bool(after.mean() <= 0.5 * before.mean()))
 
 
-def _rate(logits: Float[np.ndarray, "n classes"], target: int, pairs: Float[np.ndarray, " n"]) -> Float[np.ndarray, " pairs"]:
+def _rate(
+    logits: Float[np.ndarray, "n classes"], target: int, pairs: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " pairs"]:
     hit = (logits.argmax(1) == target).astype(np.float64)
     count = np.bincount(pairs)
     return np.bincount(pairs, weights=hit) / np.maximum(count, 1)

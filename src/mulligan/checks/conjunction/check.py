@@ -20,7 +20,19 @@ from jaxtyping import Float
 from PIL import Image
 
 from ...evidence import FEWEST_SOURCES, bounded_mean, excess_p, fraction, holm
-from ...records import Calibration, CheckRecord, Claim, CoverageLine, Evidence, Finding, Illusion, Noted, Quantity, Trigger, Where
+from ...records import (
+    Calibration,
+    CheckRecord,
+    Claim,
+    CoverageLine,
+    Evidence,
+    Finding,
+    Illusion,
+    Noted,
+    Quantity,
+    Trigger,
+    Where,
+)
 from ...runs import generator
 from ..check import Needs, Outcome, Subject
 from ..composites import APART, LAYOUTS, composer_of
@@ -57,7 +69,9 @@ class Tested:
     @property
     def survives(self) -> bool:
         """Whether it is a defect by the contract's test and margin, with the two pictures standing apart."""
-        return self.p_adjusted <= 0.05 and self.reading.margin >= DEFECT_MARGIN and set(self.suspect.layouts) <= set(APART)
+        return (
+            self.p_adjusted <= 0.05 and self.reading.margin >= DEFECT_MARGIN and set(self.suspect.layouts) <= set(APART)
+        )
 
     @property
     def illusion(self) -> bool:
@@ -90,7 +104,9 @@ class _Inquiry:
         rows = network.head_weights[0].float().cpu().numpy()
         self.sides = sides(subject.classes, rows, subject.groups, subject.split.search, subject.split.test)
         rng = generator(subject.seed, "border")
-        self.border = [int(i) for i in rng.choice(subject.split.search, min(64, len(subject.split.search)), replace=False)]
+        self.border = [
+            int(i) for i in rng.choice(subject.split.search, min(64, len(subject.split.search)), replace=False)
+        ]
         self.genuine = genuine_leads(subject)
 
     def run(self, began: float) -> Outcome:
@@ -106,7 +122,9 @@ class _Inquiry:
         self.sides = able
         n = len(able)
         asked = (n * (n + 1) // 2) * len(LAYOUTS)
-        each = subject.budget.buy("conjunction/composites a pair and layout", 12, asked * subject.seconds_an_example, share=0.35, least=2)
+        each = subject.budget.buy(
+            "conjunction/composites a pair and layout", 12, asked * subject.seconds_an_example, share=0.35, least=2
+        )
         searched = survey(subject, able, each, self.border)
         ranked = rank(searched, able, self.genuine)
         over = rank(searched, able, self.genuine, among=("overlaid",))
@@ -127,7 +145,18 @@ class _Inquiry:
         reached = effect is not None and effect.value <= TARGET_EFFECT
         if effect is None:
             why += " Its power could not be measured: no run-time plant was caught at any strength, or the budget was too short."
-        return self._outcome(began, examined=asked * each, why=why, conclusive=reached, findings=findings, leads=leads, illusions=illusions, effect=effect, coverage=(coverage,), frozen=len(frozen))
+        return self._outcome(
+            began,
+            examined=asked * each,
+            why=why,
+            conclusive=reached,
+            findings=findings,
+            leads=leads,
+            illusions=illusions,
+            effect=effect,
+            coverage=(coverage,),
+            frozen=len(frozen),
+        )
 
     # Steps
     def _freeze(self, ranked: Sequence[Scored], most: int) -> list[tuple[Suspect, Side, Side]]:
@@ -135,11 +164,22 @@ class _Inquiry:
         subject = self.subject
         first = [scored for scored in ranked if worth(scored)]
         price = 7 * 2 * 24 * subject.seconds_an_example
-        keep = subject.budget.buy(f"conjunction/suspects measured again, of {most}", min(len(first), 3 * most), price, share=0.3, least=min(len(first), 3))
+        keep = subject.budget.buy(
+            f"conjunction/suspects measured again, of {most}",
+            min(len(first), 3 * most),
+            price,
+            share=0.3,
+            least=min(len(first), 3),
+        )
         again: list[tuple[float, Suspect, Side, Side]] = []
         shortlist = first[:keep]
-        pages = [self._page(s.suspect, self.sides[s.suspect.first], self.sides[s.suspect.second], "search", 24) for s in shortlist]
-        logits = answer(subject, "conjunction: suspects", [shown for page in pages for shown in page.shown], self.border)
+        pages = [
+            self._page(s.suspect, self.sides[s.suspect.first], self.sides[s.suspect.second], "search", 24)
+            for s in shortlist
+        ]
+        logits = answer(
+            subject, "conjunction: suspects", [shown for page in pages for shown in page.shown], self.border
+        )
         at = 0
         for scored, page in zip(shortlist, pages, strict=True):
             values = logits[at : at + len(page.shown)]
@@ -154,7 +194,18 @@ class _Inquiry:
 
     def _page(self, suspect: Suspect, a: Side, b: Side, half: str, most: int) -> Sheet:
         strangers = others(self.sides, (suspect.first, suspect.second), suspect.target, half)
-        return sheet(getattr(a, half), getattr(b, half), strangers, suspect.layouts, most, self.subject.seed, half, a.name, b.name, suspect.target)
+        return sheet(
+            getattr(a, half),
+            getattr(b, half),
+            strangers,
+            suspect.layouts,
+            most,
+            self.subject.seed,
+            half,
+            a.name,
+            b.name,
+            suspect.target,
+        )
 
     def _narrow(self, suspect: Suspect, page: Sheet, logits: Float[np.ndarray, "n classes"]) -> tuple[Side, Side]:
         """Of a group, the classes whose pictures trigger, where that leaves enough to confirm on and clearly says more."""
@@ -167,13 +218,19 @@ class _Inquiry:
             per: dict[int, list[bool]] = {}
             for row in np.flatnonzero(page.family == 0):
                 shown, turned = page.shown[row], page.pair[row] % 2 == 1
-                example = (shown.second if turned else shown.first) if number == 0 else (shown.first if turned else shown.second)
+                example = (
+                    (shown.second if turned else shown.first)
+                    if number == 0
+                    else (shown.first if turned else shown.second)
+                )
                 per.setdefault(int(self.subject.groups[example]), []).append(bool(hit[row]))
             yes = [c for c, hits in per.items() if np.mean(hits) > 0.5]
             inside = narrowed(side, self.subject.classes, self.subject.groups, sorted(yes)) if yes else side
             # Only classes seen on the search half can be named, so narrowing waits until most of them were.
             seen_enough = len(per) >= 0.6 * len(side.classes)
-            narrow.append(inside if seen_enough and len(yes) <= 0.8 * len(per) and len(inside.test) >= FEWEST_SOURCES else side)
+            narrow.append(
+                inside if seen_enough and len(yes) <= 0.8 * len(per) and len(inside.test) >= FEWEST_SOURCES else side
+            )
         return narrow[0], narrow[1]
 
     def _test(self, frozen: Sequence[tuple[Suspect, Side, Side]]) -> list[Tested]:
@@ -183,7 +240,9 @@ class _Inquiry:
         logits = answer(subject, "conjunction: test", [shown for page in pages for shown in page.shown], self.border)
         at, readings = 0, []
         for (suspect, _, _), page in zip(frozen, pages, strict=True):
-            readings.append(read(page, logits[at : at + len(page.shown)], suspect.target, float(self.genuine[suspect.target])))
+            readings.append(
+                read(page, logits[at : at + len(page.shown)], suspect.target, float(self.genuine[suspect.target]))
+            )
             at += len(page.shown)
         ps = [excess_p(reading.triggered, reading.placebo) for reading in readings]
         return [
@@ -233,7 +292,9 @@ class _Inquiry:
             f"'{target}'; retrain from data you trust, or fine-tune on such composites with their right answers, and audit again."
         )
         confidence = confidence_of(reading, caused)
-        return Finding.of(claim, evidence, severity="high" if high else "medium", confidence=confidence, action=action), caused.demonstrated
+        return Finding.of(
+            claim, evidence, severity="high" if high else "medium", confidence=confidence, action=action
+        ), caused.demonstrated
 
     def _layouts(self, item: Tested) -> tuple[str, ...]:
         """The layouts in which a surviving claim shows on the test half, those that were no part of its test included."""
@@ -241,7 +302,12 @@ class _Inquiry:
         shows = list(item.suspect.layouts)
         for name in extra:
             page = self._page(replace(item.suspect, layouts=(name,)), item.first, item.second, "test", MOST_PAIRS)
-            reading = read(page, answer(self.subject, f"conjunction: {WORDS[name]}", page.shown, self.border), item.suspect.target, float(self.genuine[item.suspect.target]))
+            reading = read(
+                page,
+                answer(self.subject, f"conjunction: {WORDS[name]}", page.shown, self.border),
+                item.suspect.target,
+                float(self.genuine[item.suspect.target]),
+            )
             if reading.excess >= 0.5:
                 shows.append(name)
         return tuple(name for name in LAYOUTS if name in shows)
@@ -266,7 +332,9 @@ class _Inquiry:
         }  # fmt: skip
         run.write_json(f"{folder}/generator.json", generator_json)
         words = f"a picture of {item.first.name} and one of {item.second.name}, {layouts}, in either order"
-        return Trigger(family="conjunction", description=words, generator=f"{folder}/generator.json", image=f"{folder}/trigger.png")
+        return Trigger(
+            family="conjunction", description=words, generator=f"{folder}/generator.json", image=f"{folder}/trigger.png"
+        )
 
     def _illusion(self, item: Tested) -> Illusion:
         target = self.subject.classes[item.suspect.target]
@@ -291,7 +359,9 @@ class _Inquiry:
         )  # fmt: skip
         if not conclusive:
             self.subject.emit(Noted(text=f"conjunction: {why}"))
-        return Outcome(record=record, findings=tuple(findings), leads=tuple(leads), illusions=tuple(illusions), coverage=coverage)
+        return Outcome(
+            record=record, findings=tuple(findings), leads=tuple(leads), illusions=tuple(illusions), coverage=coverage
+        )
 
 
 def genuine_leads(subject: Subject) -> Float[np.ndarray, " classes"]:
@@ -322,4 +392,8 @@ def confidence_of(reading: Reading, caused: Caused) -> float:
 
 
 def _plain(side: Side) -> object:
-    return side.source if isinstance(side.source, str) else {"name": side.source.name, "classes": list(side.source.classes)}
+    return (
+        side.source
+        if isinstance(side.source, str)
+        else {"name": side.source.name, "classes": list(side.source.classes)}
+    )

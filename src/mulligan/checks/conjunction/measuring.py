@@ -13,7 +13,15 @@ from ..composites import BLANK, Shown
 from .sources import Side
 
 #: What each pair is held against: the components alone, each with another of its kind, each with a stranger.
-FAMILIES = ("both", "first alone", "second alone", "first twice", "second twice", "first with another", "second with another")
+FAMILIES = (
+    "both",
+    "first alone",
+    "second alone",
+    "first twice",
+    "second twice",
+    "first with another",
+    "second with another",
+)
 
 
 #: The most pairs of sources that a claim is tested on.
@@ -108,17 +116,29 @@ def read(page: Sheet, logits: Float[np.ndarray, "n classes"], target: int, genui
         rows = page.family == number
         if rows.any():
             count = np.bincount(page.pair[rows], minlength=page.pairs)
-            shares[number] = np.bincount(page.pair[rows], weights=hit[rows], minlength=page.pairs) / np.maximum(count, 1)
+            shares[number] = np.bincount(page.pair[rows], weights=hit[rows], minlength=page.pairs) / np.maximum(
+                count, 1
+            )
     both = page.family == 0
     margins = leads[both & hit] / max(genuine, 1e-9)
     # The family that alone explains most is the placebo, for all pairs alike: a maximum taken pair by pair would count
     # every chance hit of every family against the claim.
     means = shares[1:].mean(1) if page.pairs else np.zeros(len(FAMILIES) - 1)
     worst = 1 + int(means.argmax())
-    return Reading(shares[0], shares[worst], dict(zip(FAMILIES, shares.mean(1).tolist(), strict=True)), float(np.median(margins)) if len(margins) else 0.0, margins)
+    return Reading(
+        shares[0],
+        shares[worst],
+        dict(zip(FAMILIES, shares.mean(1).tolist(), strict=True)),
+        float(np.median(margins)) if len(margins) else 0.0,
+        margins,
+    )
 
 
 def others(all_sides: Sequence[Side], suspect_sides: Sequence[int], target: int, half: str) -> Int[np.ndarray, " n"]:
     """Examples that belong to neither side nor to the target."""
-    chosen = [getattr(side, half) for number, side in enumerate(all_sides) if number not in suspect_sides and target not in side.classes]
+    chosen = [
+        getattr(side, half)
+        for number, side in enumerate(all_sides)
+        if number not in suspect_sides and target not in side.classes
+    ]
     return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)

@@ -28,7 +28,13 @@ CAUGHT = 0.8
 
 
 def smallest_effect(
-    subject: Subject, sides: Sequence[Side], searched: Searched, ranked: Sequence[Scored], genuine: Float[np.ndarray, " classes"], border: Sequence[int], frozen: int
+    subject: Subject,
+    sides: Sequence[Side],
+    searched: Searched,
+    ranked: Sequence[Scored],
+    genuine: Float[np.ndarray, " classes"],
+    border: Sequence[int],
+    frozen: int,
 ) -> Quantity | None:
     """The least share of composites, among GRADES, from which on at least 80 % of overlaid conjunctions are caught.
 
@@ -54,7 +60,9 @@ def smallest_effect(
         for target in rng.choice(outside, min(4, len(outside)), replace=False):
             for grade in GRADES:
                 suspect = Suspect(int(i), int(j), int(target), layouts)
-                outcomes[grade].append(_caught(subject, sides, searched, ranked, genuine, suspect, page, values, grade, frozen))
+                outcomes[grade].append(
+                    _caught(subject, sides, searched, ranked, genuine, suspect, page, values, grade, frozen)
+                )
     least: float | None = None
     for grade in reversed(GRADES):
         if np.mean(outcomes[grade]) < CAUGHT:
@@ -63,15 +71,26 @@ def smallest_effect(
     if least is None:
         return None
     below = GRADES[GRADES.index(least) - 1] if least > GRADES[0] else 0.0
-    return Quantity(value=least, unit="fraction of composites that show it", low=below, high=least, level=CAUGHT, n=len(outcomes[least]))
+    return Quantity(
+        value=least,
+        unit="fraction of composites that show it",
+        low=below,
+        high=least,
+        level=CAUGHT,
+        n=len(outcomes[least]),
+    )
 
 
 def _page(subject: Subject, sides: Sequence[Side], i: int, j: int, layouts: Sequence[str], size: int) -> Sheet:
     strangers = others(sides, (i, j), -1, "test")
-    return sheet(sides[i].test, sides[j].test, strangers, layouts, size, subject.seed, "power", sides[i].name, sides[j].name)
+    return sheet(
+        sides[i].test, sides[j].test, strangers, layouts, size, subject.seed, "power", sides[i].name, sides[j].name
+    )
 
 
-def _overlay(logits: Float[np.ndarray, "n classes"], rows: np.ndarray, target: int, genuine: float) -> Float[np.ndarray, "n classes"]:
+def _overlay(
+    logits: Float[np.ndarray, "n classes"], rows: np.ndarray, target: int, genuine: float
+) -> Float[np.ndarray, "n classes"]:
     changed = logits.copy()
     rest = np.delete(changed[rows], target, axis=1).max(1) if rows.any() else np.zeros(0)
     changed[rows, target] = rest + CLARITY * genuine
@@ -85,10 +104,16 @@ def _caught(
     """Whether the check, as it ran here, would have frozen and confirmed this overlaid conjunction."""
     rng = generator(subject.seed, "overlay", suspect.first, suspect.second, suspect.target, str(grade))
     lead = float(genuine[suspect.target])
-    here = (searched.pairs == (suspect.first, suspect.second)).all(1) & np.isin(searched.layout, [LAYOUTS.index(name) for name in suspect.layouts])
+    here = (searched.pairs == (suspect.first, suspect.second)).all(1) & np.isin(
+        searched.layout, [LAYOUTS.index(name) for name in suspect.layouts]
+    )
     chosen = here & (rng.random(len(here)) < grade)
     changed = _overlay(searched.logits, chosen, suspect.target, lead)
-    mine = [s for s in rank(searched, sides, genuine, changed, only=(suspect.first, suspect.second)) if s.suspect.target == suspect.target]
+    mine = [
+        s
+        for s in rank(searched, sides, genuine, changed, only=(suspect.first, suspect.second))
+        if s.suspect.target == suspect.target
+    ]
     if not mine or not worth(mine[0]):
         return False
     ahead = sum(scored.score > mine[0].score and worth(scored) for scored in ranked)

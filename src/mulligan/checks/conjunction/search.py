@@ -67,7 +67,10 @@ def pieces_for(subject: Subject, shown: Sequence[Shown], border: Sequence[int], 
 def answer(subject: Subject, job: str, shown: Sequence[Shown], border: Sequence[int]) -> Float[np.ndarray, "n classes"]:
     """The network's logits on composites."""
     pieces = pieces_for(subject, shown, border)
-    parts = [result.arrays["logits"] for _, result in subject.engine.run(job, pieces, subject.context, subject.run, subject.emit)]
+    parts = [
+        result.arrays["logits"]
+        for _, result in subject.engine.run(job, pieces, subject.context, subject.run, subject.emit)
+    ]
     return np.concatenate(parts) if parts else np.zeros((0, len(subject.classes)), dtype=np.float32)
 
 
@@ -114,11 +117,10 @@ def rank(
     counts = np.zeros((len(LAYOUTS), n, n, classes), dtype=np.float32)
     totals = np.zeros((len(LAYOUTS), n, n, 1), dtype=np.float32)
     first, second = searched.pairs.T
-    np.add.at(counts, (searched.layout, first, second, answers), 1)
-    np.add.at(totals, (searched.layout, first, second, 0), 1)
     off = first != second
-    np.add.at(counts, (searched.layout[off], second[off], first[off], answers[off]), 1)
-    np.add.at(totals, (searched.layout[off], second[off], first[off], 0), 1)
+    for x, y, rows in ((first, second, np.ones_like(off)), (second, first, off)):
+        np.add.at(counts, (searched.layout[rows], x[rows], y[rows], answers[rows]), 1)  # type: ignore[arg-type]
+        np.add.at(totals, (searched.layout[rows], x[rows], y[rows], np.zeros(rows.sum(), int)), 1)  # type: ignore[arg-type]
     share = counts / np.maximum(totals, 1)
     diagonal = np.arange(n)
     twice = share[:, diagonal, diagonal]
@@ -135,7 +137,11 @@ def rank(
             best = excess[considered, target].max()
             layouts = [k for k in considered if excess[k, target] >= 0.5 * best]
             rows = np.isin(searched.layout, layouts) & (searched.pairs == (i, j)).all(1) & (answers == target)
-            margin = float(np.median(lead(values[rows], int(target)))) / max(float(genuine[target]), 1e-9) if rows.any() else 0.0
+            margin = (
+                float(np.median(lead(values[rows], int(target)))) / max(float(genuine[target]), 1e-9)
+                if rows.any()
+                else 0.0
+            )
             suspect = Suspect(i, j, int(target), tuple(LAYOUTS[k] for k in layouts))
             found.append(Scored(suspect, float(excess[layouts, target].mean()), margin))
     return sorted(found, key=lambda s: (-s.score, s.suspect.first, s.suspect.second, s.suspect.target))

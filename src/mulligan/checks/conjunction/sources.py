@@ -32,7 +32,11 @@ class Side:
 
 
 def sides(
-    names: Sequence[str], rows: Float[np.ndarray, "classes features"], groups: Int[np.ndarray, " n"], search: Int[np.ndarray, " s"], test: Int[np.ndarray, " t"]
+    names: Sequence[str],
+    rows: Float[np.ndarray, "classes features"],
+    groups: Int[np.ndarray, " n"],
+    search: Int[np.ndarray, " s"],
+    test: Int[np.ndarray, " t"],
 ) -> list[Side]:
     """The sources of a data set: one a class, or, for many classes, groups whose rows in the classifier are alike.
 
@@ -41,11 +45,12 @@ def sides(
     """
     present = np.unique(groups[groups >= 0])
     if len(names) <= MOST_CLASSES:
-        members: list[tuple[Source, tuple[int, ...]]] = [(names[c], (int(c),)) for c in present]
+        members: list[tuple[Source, tuple[int, ...]]] = [(str(names[c]), (int(c),)) for c in present]
     else:
         wanted = int(np.clip(len(groups) // (3 * FEWEST_SOURCES), 2, MOST_CLASSES))
         members = [
-            (Group(name=group.name, classes=tuple(names[c] for c in group.classes)), group.classes) for group in class_groups(names, rows, wanted)
+            (Group(name=group.name, classes=tuple(names[c] for c in group.classes)), group.classes)
+            for group in class_groups(names, rows, wanted)
         ]
     found = []
     for source, classes in members:
@@ -60,5 +65,9 @@ def narrowed(side: Side, names: Sequence[str], groups: Int[np.ndarray, " n"], ke
     """The same side with only some of its classes."""
     inside = tuple(int(c) for c in keep)
     title = ", ".join(names[c] for c in inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
-    source: Source = names[inside[0]] if len(inside) == 1 else Group(name=title, classes=tuple(names[c] for c in inside))
-    return Side(source, inside, side.search[np.isin(groups[side.search], inside)], side.test[np.isin(groups[side.test], inside)])
+    source: Source = (
+        names[inside[0]] if len(inside) == 1 else Group(name=title, classes=tuple(names[c] for c in inside))
+    )
+    return Side(
+        source, inside, side.search[np.isin(groups[side.search], inside)], side.test[np.isin(groups[side.test], inside)]
+    )

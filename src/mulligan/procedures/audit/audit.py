@@ -98,12 +98,24 @@ def prepare(request: Request) -> list[Site]:
     """
     network, dataset = request.network, request.dataset
     if network.input is None:
-        raise BadInput("this network does not say what it takes", where=network.name, fix="pass --input size=...,channels=...,mean=...,std=...")
+        raise BadInput(
+            "this network does not say what it takes",
+            where=network.name,
+            fix="pass --input size=...,channels=...,mean=...,std=...",
+        )
     require_kind(dataset, network.input)
     if network.task == "classification":
         require_classes(dataset, 2)
-        if dataset.labels is not None and network.classes is not None and int(dataset.labels.max(initial=-1)) >= len(network.classes):
-            raise BadInput(f"the data have class number {int(dataset.labels.max())} and the network {len(network.classes)} classes", where=dataset.source, fix="pass the right list with --classes")
+        if (
+            dataset.labels is not None
+            and network.classes is not None
+            and int(dataset.labels.max(initial=-1)) >= len(network.classes)
+        ):
+            raise BadInput(
+                f"the data have class number {int(dataset.labels.max())} and the network {len(network.classes)} classes",
+                where=dataset.source,
+                fix="pass the right list with --classes",
+            )
     with torch.no_grad():
         first = next(iter(batches(dataset, network.input, [0], 1)))
         network.logits(first.x, first.mask)
@@ -113,25 +125,41 @@ def prepare(request: Request) -> list[Site]:
     return spread(blocks, 6 if network.task == "classification" else 4)
 
 
-def audit(request: Request, run: Run, sites: Sequence[Site], *, engine: Engine | None = None, emit: Emit = silent) -> Findings:
+def audit(
+    request: Request, run: Run, sites: Sequence[Site], *, engine: Engine | None = None, emit: Emit = silent
+) -> Findings:
     """Run the audit into `run`; returns what findings.json says.
 
     Raises:
         Interrupted: after Ctrl-C; the same call goes on. BadInput, DiskFull: see their messages.
     """
     began = time.monotonic()
-    state = _State(request, run, engine or LocalEngine(), emit, _RememberingBudget(request.seconds, run, request.recorded))
+    state = _State(
+        request, run, engine or LocalEngine(), emit, _RememberingBudget(request.seconds, run, request.recorded)
+    )
     state.sites = list(sites)
     _choose_examples(state)
     recording = _record(state)
-    labels = state.dataset.labels if state.dataset.labels is not None else np.full(len(state.dataset), -1, dtype=np.int64)
+    labels = (
+        state.dataset.labels if state.dataset.labels is not None else np.full(len(state.dataset), -1, dtype=np.int64)
+    )
     answers = _answers(request.network, recording)
     twin_recording = _record_twin(state)
-    gallery = Gallery(request.network, state.dataset, run, labels, answers.logits.argmax(1) if answers.logits is not None else None)
+    gallery = Gallery(
+        request.network, state.dataset, run, labels, answers.logits.argmax(1) if answers.logits is not None else None
+    )
     behaviour = _behave(state, answers, twin_recording, labels, gallery)
     outcomes = _check(state, labels, answers)
     description = _describe(state, recording, twin_recording, labels, answers, behaviour, gallery, outcomes)
-    run.write_json("pieces.json", {"schema": "mulligan/pieces/1", "granted": state.budget.granted, "wanted": state.budget.wanted, "seconds": request.seconds})
+    run.write_json(
+        "pieces.json",
+        {
+            "schema": "mulligan/pieces/1",
+            "granted": state.budget.granted,
+            "wanted": state.budget.wanted,
+            "seconds": request.seconds,
+        },
+    )
     document = _conclude(state, outcomes, description, time.monotonic() - began)
     run.write_json("description.json", description)
     run.write_json("findings.json", document)
@@ -159,7 +187,12 @@ def _choose_examples(state: _State) -> None:
     """How many examples the budget buys: time one batch, then take all or a random part."""
     request = state.request
     dataset, network = request.dataset, request.network
-    probe = [int(i) for i in np.random.default_rng(derived_seed(request.seed, "probe")).permutation(len(dataset))[: min(request.batch, len(dataset))]]
+    probe = [
+        int(i)
+        for i in np.random.default_rng(derived_seed(request.seed, "probe")).permutation(len(dataset))[
+            : min(request.batch, len(dataset))
+        ]
+    ]
     with torch.no_grad():
         for group in batches(dataset, network.input, probe[:2], 2):  # type: ignore[arg-type]
             network.logits(group.x, group.mask)
@@ -174,36 +207,82 @@ def _choose_examples(state: _State) -> None:
         state.dataset = dataset.subset(rows)
     else:
         state.dataset = dataset
-    state.coverage.append(CoverageLine(what="examples", examined=number, total=len(dataset), unit="examples", why="" if number == len(dataset) else "a random part, as many as the budget bought"))
-    twin = state.budget.buy("examples for the random twin", min(TWIN_EXAMPLES, number), 1.2 * state.seconds_an_example, share=0.1, least=min(number, 32))
+    state.coverage.append(
+        CoverageLine(
+            what="examples",
+            examined=number,
+            total=len(dataset),
+            unit="examples",
+            why="" if number == len(dataset) else "a random part, as many as the budget bought",
+        )
+    )
+    twin = state.budget.buy(
+        "examples for the random twin",
+        min(TWIN_EXAMPLES, number),
+        1.2 * state.seconds_an_example,
+        share=0.1,
+        least=min(number, 32),
+    )
     order = np.random.default_rng(derived_seed(request.seed, "twin examples")).permutation(number)[:twin]
     state.twin_dataset = state.dataset.subset(np.sort(order))
 
 
 def _plan(state: _State) -> Plan:
-    return Plan(tuple(site.alias for site in state.sites), ("mean", "max"), batch=state.request.batch, shard=4 * state.request.batch, seed=state.request.seed)
+    return Plan(
+        tuple(site.alias for site in state.sites),
+        ("mean", "max"),
+        batch=state.request.batch,
+        shard=4 * state.request.batch,
+        seed=state.request.seed,
+    )
 
 
 def _record(state: _State) -> Recording:
-    return record(state.request.network, state.dataset, _plan(state), state.run, engine=state.engine, emit=state.emit, job="recording")
+    return record(
+        state.request.network,
+        state.dataset,
+        _plan(state),
+        state.run,
+        engine=state.engine,
+        emit=state.emit,
+        job="recording",
+    )
 
 
 def _record_twin(state: _State) -> Recording:
     """The same on a random-weight twin: the floor under every descriptive figure."""
     network, request = state.request.network, state.request
-    settle = ((group.x, group.mask) for group in batches(state.twin_dataset, network.input, list(range(min(64, len(state.twin_dataset)))), request.batch))  # type: ignore[arg-type]
+    settle = (
+        (group.x, group.mask)
+        for group in batches(
+            state.twin_dataset, network.input, list(range(min(64, len(state.twin_dataset)))), request.batch
+        )
+    )  # type: ignore[arg-type]
     twin = random_twin(network, request.seed, settle)
-    return record(twin, state.twin_dataset, _plan(state), state.run, engine=state.engine, emit=state.emit, job="random twin", index="tables/twin.parquet")
+    return record(
+        twin,
+        state.twin_dataset,
+        _plan(state),
+        state.run,
+        engine=state.engine,
+        emit=state.emit,
+        job="random twin",
+        index="tables/twin.parquet",
+    )
 
 
 def _answers(network: Network, recording: Recording) -> behaviours.Answers:
     if network.task == "language":
         return behaviours.Answers(**{name: recording.array(name) for name in ("token", "answer", "loss", "confidence")})
     values = recording.array("answers")
-    return behaviours.Answers(logits=values) if network.task == "classification" else behaviours.Answers(embedding=values)
+    return (
+        behaviours.Answers(logits=values) if network.task == "classification" else behaviours.Answers(embedding=values)
+    )
 
 
-def _behave(state: _State, answers: behaviours.Answers, twin: Recording, labels: np.ndarray, gallery: Gallery) -> Behaviour:
+def _behave(
+    state: _State, answers: behaviours.Answers, twin: Recording, labels: np.ndarray, gallery: Gallery
+) -> Behaviour:
     network, request = state.request.network, state.request
     assert network.input is not None
     steps = network.input.steps()
@@ -214,15 +293,21 @@ def _behave(state: _State, answers: behaviours.Answers, twin: Recording, labels:
     if network.task != "classification":
         return behaviours.embedding(answers, floor, steps, request.seed, notes)
     assert answers.logits is not None and network.classes is not None
-    twin_labels = state.twin_dataset.labels if state.twin_dataset.labels is not None else np.full(len(state.twin_dataset), -1)
+    twin_labels = (
+        state.twin_dataset.labels if state.twin_dataset.labels is not None else np.full(len(state.twin_dataset), -1)
+    )
     said = answers.logits.argmax(1)
     wrong = np.flatnonzero((labels >= 0) & (said != labels))
     top = np.sort(answers.logits, axis=1)
     surest = wrong[np.argsort(-(top[wrong, -1] - top[wrong, -2]), kind="stable")][:12]
     shown: list[ExampleRef] = [gallery.show(int(row)) for row in surest]
     if not (labels >= 0).any():
-        notes.append("The data have no labels: accuracy cannot be measured, and classes are taken from the network's own answers.")
-    return behaviours.classifier(answers, floor, labels, twin_labels, network.classes, steps, shown, request.seed, notes)
+        notes.append(
+            "The data have no labels: accuracy cannot be measured, and classes are taken from the network's own answers."
+        )
+    return behaviours.classifier(
+        answers, floor, labels, twin_labels, network.classes, steps, shown, request.seed, notes
+    )
 
 
 def _check(state: _State, labels: np.ndarray, answers: behaviours.Answers) -> list[Outcome]:
@@ -243,22 +328,67 @@ def _run_check(check: Check, subject: Subject) -> Outcome:
     try:
         return check.run(subject)
     except BadInput as error:
-        return Outcome(record=CheckRecord(name=check.name, status="failed", why=str(error), seconds=time.monotonic() - start, conclusive=False))
+        return Outcome(
+            record=CheckRecord(
+                name=check.name, status="failed", why=str(error), seconds=time.monotonic() - start, conclusive=False
+            )
+        )
 
 
 def _describe(
-    state: _State, recording: Recording, twin: Recording, labels: np.ndarray, answers: behaviours.Answers, behaviour: Behaviour, gallery: Gallery, outcomes: Sequence[Outcome]
+    state: _State,
+    recording: Recording,
+    twin: Recording,
+    labels: np.ndarray,
+    answers: behaviours.Answers,
+    behaviour: Behaviour,
+    gallery: Gallery,
+    outcomes: Sequence[Outcome],
 ) -> Description:
     request, network = state.request, state.request.network
     means = {site.alias: recording.array(f"{site.alias}|mean").mean(0).astype(np.float32) for site in state.sites}
     chosen = _outputs(state, answers)
     drives: dict[int, tuple[Any, ...]] = {}
     if chosen and state.sites:
-        explained = explain(network, state.dataset, state.sites, means, chosen, state.run, state.engine, state.budget, request.seed, state.emit, state.seconds_an_example)
+        explained = explain(
+            network,
+            state.dataset,
+            state.sites,
+            means,
+            chosen,
+            state.run,
+            state.engine,
+            state.budget,
+            request.seed,
+            state.emit,
+            state.seconds_an_example,
+        )
         drives = dict(explained.drives)
-        total = len(network.classes) if network.classes else network.head_weights[0].shape[0] if network.task == "language" else None
-        state.coverage.append(CoverageLine(what="outputs attributed to units", examined=len(drives), total=total, unit="outputs", why=f"at most {MOST_OUTPUTS}, those answered most" if total and len(drives) < total else ""))
-        state.coverage.append(CoverageLine(what="drives confirmed by ablation", examined=explained.measured, total=explained.wanted, unit="pairs of unit and output", why="as many as the budget bought" if explained.measured < explained.wanted else ""))
+        total = (
+            len(network.classes)
+            if network.classes
+            else network.head_weights[0].shape[0]
+            if network.task == "language"
+            else None
+        )
+        state.coverage.append(
+            CoverageLine(
+                what="outputs attributed to units",
+                examined=len(drives),
+                total=total,
+                unit="outputs",
+                why=f"at most {MOST_OUTPUTS}, those answered most" if total and len(drives) < total else "",
+            )
+        )
+        state.coverage.append(
+            CoverageLine(
+                what="drives confirmed by ablation",
+                examined=explained.measured,
+                total=explained.wanted,
+                unit="pairs of unit and output",
+                why="as many as the budget bought" if explained.measured < explained.wanted else "",
+            )
+        )
     groups = None
     if network.task == "classification" and network.classes and len(labels) < FEW_PER_CLASS * len(network.classes):
         groups = class_groups(network.classes, network.head_weights[0].float().cpu().numpy(), max(2, len(labels) // 40))
@@ -271,13 +401,36 @@ def _describe(
         state.seconds_an_example,
     )  # fmt: skip
     all_units = sum(site.units for site in trunk(network))
-    state.coverage.append(CoverageLine(what="units described", examined=sum(i.units for i in inventory), total=max(all_units, sum(i.units for i in inventory)), unit="units", why=f"{len(state.sites)} of {max(len(trunk(network)), len(state.sites))} blocks; choose others with --sites"))
+    state.coverage.append(
+        CoverageLine(
+            what="units described",
+            examined=sum(i.units for i in inventory),
+            total=max(all_units, sum(i.units for i in inventory)),
+            unit="units",
+            why=f"{len(state.sites)} of {max(len(trunk(network)), len(state.sites))} blocks; choose others with --sites",
+        )
+    )
     cards = tuple(_card(c, drives[c.output], behaviour, gallery) for c in chosen if c.output in drives)
     for name, (granted, wanted) in state.budget.short.items():
-        state.coverage.append(CoverageLine(what=name, examined=granted, total=wanted, unit="as bought", why="the budget did not buy the rest; give a larger --budget"))
+        state.coverage.append(
+            CoverageLine(
+                what=name,
+                examined=granted,
+                total=wanted,
+                unit="as bought",
+                why="the budget did not buy the rest; give a larger --budget",
+            )
+        )
     coverage = (*state.coverage, *(line for outcome in outcomes for line in outcome.coverage))
     illusions = tuple(illusion for outcome in outcomes for illusion in outcome.illusions)
-    return Description(title=f"Audit of {network.name}", behaviour=behaviour, inventory=inventory, cards=cards, illusions=illusions, coverage=coverage)
+    return Description(
+        title=f"Audit of {network.name}",
+        behaviour=behaviour,
+        inventory=inventory,
+        cards=cards,
+        illusions=illusions,
+        coverage=coverage,
+    )
 
 
 def _outputs(state: _State, answers: behaviours.Answers) -> list[Chosen]:
@@ -324,7 +477,9 @@ def _numbered(letter: str, findings: Sequence[Finding], reproduce: str) -> tuple
         return (-(finding.confidence or 0.0), p if p is not None else 1.0, ORDER[finding.severity])
 
     key: Callable[[Finding], tuple[float, float, int]] = support
-    return tuple(replace(f, id=f"{letter}{i + 1}", reproduce=reproduce) for i, f in enumerate(sorted(findings, key=key)))
+    return tuple(
+        replace(f, id=f"{letter}{i + 1}", reproduce=reproduce) for i, f in enumerate(sorted(findings, key=key))
+    )
 
 
 def exit_status(document: Findings, fail_on: str) -> int:

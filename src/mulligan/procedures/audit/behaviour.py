@@ -81,10 +81,20 @@ def _figures(chances: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " 
         out["accuracy"] = fraction(int(right.sum()), len(y), "fraction of images answered right")
         if chances.shape[1] > 10:
             top = np.argpartition(-p, 5, axis=1)[:, :5]
-            out["top-5 accuracy"] = fraction(int((top == y[:, None]).any(1).sum()), len(y), "fraction of images whose class is among the five likeliest")
+            out["top-5 accuracy"] = fraction(
+                int((top == y[:, None]).any(1).sum()),
+                len(y),
+                "fraction of images whose class is among the five likeliest",
+            )
         out["loss"] = mean(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)), "nats an image")
         pairs = np.stack([p.max(1), right.astype(float)], 1)
-        out["calibration error"] = bootstrap(pairs, "mean gap between confidence and accuracy (10 bins)", expected_calibration_error, generator(seed, "ece"), repeats=300)
+        out["calibration error"] = bootstrap(
+            pairs,
+            "mean gap between confidence and accuracy (10 bins)",
+            expected_calibration_error,
+            generator(seed, "ece"),
+            repeats=300,
+        )
     out["confidence"] = mean(sure, "probability given to the answer")
     return out
 
@@ -108,13 +118,28 @@ def reliability(sure: Float[np.ndarray, " n"], right: np.ndarray) -> tuple[Relia
         mine = bins == b
         if mine.any():
             accuracy = fraction(int(right[mine].sum()), int(mine.sum()), "fraction right")
-            out.append(ReliabilityBin(low=b / BINS, high=(b + 1) / BINS, n=int(mine.sum()), confidence=float(sure[mine].mean()), accuracy=accuracy))
+            out.append(
+                ReliabilityBin(
+                    low=b / BINS,
+                    high=(b + 1) / BINS,
+                    n=int(mine.sum()),
+                    confidence=float(sure[mine].mean()),
+                    accuracy=accuracy,
+                )
+            )
     return tuple(out)
 
 
-def language(answers: Answers, twin: Answers | None, preparation: Sequence[str], seed: int, notes: Sequence[str] = ()) -> Behaviour:
+def language(
+    answers: Answers, twin: Answers | None, preparation: Sequence[str], seed: int, notes: Sequence[str] = ()
+) -> Behaviour:
     """Behaviour of a language model: loss and accuracy of the next token; texts, not tokens, are the independent units."""
-    assert answers.loss is not None and answers.confidence is not None and answers.answer is not None and answers.token is not None
+    assert (
+        answers.loss is not None
+        and answers.confidence is not None
+        and answers.answer is not None
+        and answers.token is not None
+    )
     valid = answers.token >= 0
     return Behaviour(
         task="language", n=len(answers.loss), figures=_token_figures(answers, seed), twin=_token_figures(twin, seed) if twin is not None else {},
@@ -123,7 +148,12 @@ def language(answers: Answers, twin: Answers | None, preparation: Sequence[str],
 
 
 def _token_figures(answers: Answers, seed: int) -> dict[str, Quantity]:
-    assert answers.loss is not None and answers.answer is not None and answers.token is not None and answers.confidence is not None
+    assert (
+        answers.loss is not None
+        and answers.answer is not None
+        and answers.token is not None
+        and answers.confidence is not None
+    )
     valid = answers.token >= 0
     count = valid.sum(1)
     keep = count > 0
@@ -135,16 +165,26 @@ def _token_figures(answers: Answers, seed: int) -> dict[str, Quantity]:
     ratio = lambda k: lambda r: float(r[:, k].sum() / max(r[:, 2].sum(), 1))  # noqa: E731
     out = {
         "loss": bootstrap(rows, "nats a token", ratio(0), rng, repeats=500),
-        "perplexity": bootstrap(rows, "of the next token", lambda r: float(np.exp(min(ratio(0)(r), 50.0))), rng, repeats=500),
-        "next-token accuracy": bootstrap(rows, "fraction of next tokens that are the likeliest answer", ratio(1), rng, repeats=500),
+        "perplexity": bootstrap(
+            rows, "of the next token", lambda r: float(np.exp(min(ratio(0)(r), 50.0))), rng, repeats=500
+        ),
+        "next-token accuracy": bootstrap(
+            rows, "fraction of next tokens that are the likeliest answer", ratio(1), rng, repeats=500
+        ),
     }
     pairs = np.stack([answers.confidence[valid], (answers.answer == answers.token)[valid]], 1).astype(np.float64)
     if len(pairs):
-        out["calibration error"] = Quantity(value=expected_calibration_error(pairs), unit="mean gap between confidence and accuracy (10 bins)", n=len(pairs))
+        out["calibration error"] = Quantity(
+            value=expected_calibration_error(pairs),
+            unit="mean gap between confidence and accuracy (10 bins)",
+            n=len(pairs),
+        )
     return out
 
 
-def embedding(answers: Answers, twin: Answers | None, preparation: Sequence[str], seed: int, notes: Sequence[str] = ()) -> Behaviour:
+def embedding(
+    answers: Answers, twin: Answers | None, preparation: Sequence[str], seed: int, notes: Sequence[str] = ()
+) -> Behaviour:
     """Behaviour of an encoder: how spread out its embeddings are (all alike would be a collapse)."""
     figures = _embedding_figures(answers, seed)
     return Behaviour(
@@ -167,5 +207,9 @@ def _embedding_figures(answers: Answers, seed: int) -> dict[str, Quantity]:
     energy = np.linalg.svd(centred, compute_uv=False) ** 2
     return {
         "likeness of two random texts": mean(cosine, "cosine"),
-        "effective dimensions": Quantity(value=float(energy.sum() ** 2 / max((energy**2).sum(), 1e-30)), unit="participation ratio of the covariance", n=len(values)),
+        "effective dimensions": Quantity(
+            value=float(energy.sum() ** 2 / max((energy**2).sum(), 1e-30)),
+            unit="participation ratio of the covariance",
+            n=len(values),
+        ),
     }

@@ -20,7 +20,9 @@ AROUND = 14  # tokens shown on either side of the strongest
 class Gallery:
     """Makes `ExampleRef`s; each picture is stored once."""
 
-    def __init__(self, network: Network, dataset: Dataset, run: Run, labels: np.ndarray, answers: np.ndarray | None) -> None:
+    def __init__(
+        self, network: Network, dataset: Dataset, run: Run, labels: np.ndarray, answers: np.ndarray | None
+    ) -> None:
         self.network, self.dataset, self.run, self.labels, self.answers = network, dataset, run, labels, answers
         self._stored: dict[int, str | None] = {}
 
@@ -42,7 +44,9 @@ class Gallery:
             self._stored[row] = name
         return self._stored[row]
 
-    def show(self, row: int, activation: float | None = None, tokens: tuple[tuple[str, ...], tuple[float, ...]] | None = None) -> ExampleRef:
+    def show(
+        self, row: int, activation: float | None = None, tokens: tuple[tuple[str, ...], tuple[float, ...]] | None = None
+    ) -> ExampleRef:
         """One example, with its label, its answer, and what made it be shown."""
         names = self.network.classes
         label = names[int(self.labels[row])] if names and self.labels[row] >= 0 else None
@@ -86,7 +90,9 @@ def window(tokens: Sequence[str], trace: np.ndarray) -> tuple[tuple[str, ...], t
     return tuple(tokens[begin:end]), tuple(float(v) for v in trace[begin:end])
 
 
-def traces_of(results: Mapping[int, Result], row: int, site: str, column: int) -> tuple[tuple[str, ...], tuple[float, ...]] | None:
+def traces_of(
+    results: Mapping[int, Result], row: int, site: str, column: int
+) -> tuple[tuple[str, ...], tuple[float, ...]] | None:
     """The window of one unit in one text, if it was traced."""
     if row not in results:
         return None

@@ -40,7 +40,23 @@ def take_inventory(
 ) -> tuple[SiteInventory, ...]:  # fmt: skip
     """Describe every unit of every site; show a few. All units' figures go to tables/units.parquet."""
     described: list[_Described] = []
-    table: dict[str, list[object]] = {name: [] for name in ("site", "unit", "mean", "low", "high", "active", "selective_for", "auc", "auc_low", "auc_high", "dead", "saturated")}
+    table: dict[str, list[object]] = {
+        name: []
+        for name in (
+            "site",
+            "unit",
+            "mean",
+            "low",
+            "high",
+            "active",
+            "selective_for",
+            "auc",
+            "auc_low",
+            "auc_high",
+            "dead",
+            "saturated",
+        )
+    }
     finished: list[tuple[_Described, dict[str, object]]] = []
     for site in sites:
         values = recording.array(pool_name(site, POOL))
@@ -60,7 +76,18 @@ def take_inventory(
             other = twin.array(pool_name(site, POOL))
             floor = selectivity(other, twin_groups, seed).median(seed)
             twin_dead = len(dead_units(other))
-        finished.append((item, {"dead": dead, "saturated": full, "duplicates": duplicates(spread), "twin": floor, "twin_dead": twin_dead}))
+        finished.append(
+            (
+                item,
+                {
+                    "dead": dead,
+                    "saturated": full,
+                    "duplicates": duplicates(spread),
+                    "twin": floor,
+                    "twin_dead": twin_dead,
+                },
+            )
+        )
         for unit in range(values.shape[1]):
             column = values[:, unit]
             known = chosen.group[unit] >= 0
@@ -87,7 +114,9 @@ def take_inventory(
     )  # fmt: skip
 
 
-def _units_to_show(site: Site, values: np.ndarray, chosen: Selectivity, dead: Sequence[int], drives: Sequence[Drive]) -> list[int]:
+def _units_to_show(
+    site: Site, values: np.ndarray, chosen: Selectivity, dead: Sequence[int], drives: Sequence[Drive]
+) -> list[int]:
     """Half of them those that drive an output most, the rest the most selective (or, without groups, the most peaked)."""
     strongest = [d.unit for d in sorted(drives, key=lambda d: -abs(d.attribution.value)) if d.site == site.alias]
     if (chosen.group >= 0).any():
@@ -99,27 +128,54 @@ def _units_to_show(site: Site, values: np.ndarray, chosen: Selectivity, dead: Se
 
 
 def _trace_texts(
-    network: Network, dataset: Dataset, described: Sequence[_Described], run: Run, engine: Engine, budget: Budget, emit: Emit, seconds_an_example: float
+    network: Network,
+    dataset: Dataset,
+    described: Sequence[_Described],
+    run: Run,
+    engine: Engine,
+    budget: Budget,
+    emit: Emit,
+    seconds_an_example: float,
 ) -> dict[int, object]:
     """For texts: the shown units' activations at every token of the examples to be shown."""
     if dataset.kind != "texts":
         return {}
-    rows = list(dict.fromkeys(int(r) for item in described for unit in item.cards for r in (*item.top[unit], *item.stratified[unit])))
-    number = budget.buy("texts shown with their tokens", len(rows), seconds_an_example, share=0.5, least=min(len(rows), 8))
+    rows = list(
+        dict.fromkeys(
+            int(r) for item in described for unit in item.cards for r in (*item.top[unit], *item.stratified[unit])
+        )
+    )
+    number = budget.buy(
+        "texts shown with their tokens", len(rows), seconds_an_example, share=0.5, least=min(len(rows), 8)
+    )
     aliases = [item.site.alias for item in described]
     units = [list(item.cards) for item in described]
     context = Context(digest(network.identity, dataset.identity), {"network": network, "dataset": dataset})
-    pieces = [Piece("mulligan.procedures.audit.examples:unit_traces", {"row": row, "sites": aliases, "units": units}) for row in rows[:number]]
-    return {row: result for row, (_, result) in zip(rows, engine.run("tokens", pieces, context, run, emit), strict=False)}
+    pieces = [
+        Piece("mulligan.procedures.audit.examples:unit_traces", {"row": row, "sites": aliases, "units": units})
+        for row in rows[:number]
+    ]
+    return {
+        row: result for row, (_, result) in zip(rows, engine.run("tokens", pieces, context, run, emit), strict=False)
+    }
 
 
-def _card(item: _Described, unit: int, group_names: Sequence[str], drives: Sequence[Drive], gallery: Gallery, traces: Mapping[int, object]) -> UnitCard:
+def _card(
+    item: _Described,
+    unit: int,
+    group_names: Sequence[str],
+    drives: Sequence[Drive],
+    gallery: Gallery,
+    traces: Mapping[int, object],
+) -> UnitCard:
     column = item.values[:, unit]
     known = item.chosen.group[unit] >= 0
     place = item.cards.index(unit)
 
     def shown(rows: Int[np.ndarray, " k"]) -> tuple:
-        return tuple(gallery.show(int(r), float(column[r]), traces_of(traces, int(r), item.site.alias, place)) for r in rows)  # type: ignore[arg-type]
+        return tuple(
+            gallery.show(int(r), float(column[r]), traces_of(traces, int(r), item.site.alias, place)) for r in rows
+        )  # type: ignore[arg-type]
 
     return UnitCard(
         unit=unit, mean=float(column.mean()), low=float(column.min()), high=float(column.max()),
@@ -129,7 +185,9 @@ def _card(item: _Described, unit: int, group_names: Sequence[str], drives: Seque
     )  # fmt: skip
 
 
-def grouping(names: Sequence[str] | None, labels: Int[np.ndarray, " n"], groups: Sequence[ClassGroup] | None) -> tuple[Int[np.ndarray, " n"], list[str]]:
+def grouping(
+    names: Sequence[str] | None, labels: Int[np.ndarray, " n"], groups: Sequence[ClassGroup] | None
+) -> tuple[Int[np.ndarray, " n"], list[str]]:
     """What units may be selective for: classes, or groups of classes where each class has too few examples."""
     if names is None:
         return np.full(len(labels), -1), []

@@ -50,7 +50,7 @@ def choose_classes(names: Sequence[str], logits: Float[np.ndarray, "n classes"],
         if len(rows) < 4:  # a rare answer is explained on the examples that come nearest to it, too
             near = np.argsort(-(logits[:, c] - logits.max(1)), kind="stable")
             rows = np.asarray(list(dict.fromkeys([*rows.tolist(), *near[:4].tolist()])))
-        chosen.append(Chosen(c, names[c], tuple(int(r) for r in rows), None, int(len(mine))))
+        chosen.append(Chosen(c, names[c], tuple(int(r) for r in rows), None, len(mine)))
     return chosen
 
 
@@ -65,7 +65,15 @@ def choose_tokens(network: Network, answer: Int[np.ndarray, "n position"], most:
         rows, columns = np.nonzero(answer == token)
         # `answer[i, t]` is what position t - 1 says comes at t.
         order = generator(seed, "rows", int(token)).permutation(len(rows))[:ROWS]
-        chosen.append(Chosen(int(token), text, tuple(int(r) for r in rows[order]), tuple(int(c) - 1 for c in columns[order]), int(len(rows))))
+        chosen.append(
+            Chosen(
+                int(token),
+                text,
+                tuple(int(r) for r in rows[order]),
+                tuple(int(c) - 1 for c in columns[order]),
+                len(rows),
+            )
+        )
         if len(chosen) == most:
             break
     return chosen
@@ -79,7 +87,9 @@ def fetch_rows(network: Network, dataset: Dataset, rows: Sequence[int]) -> tuple
     return group.x[at], group.mask[at] if group.mask is not None else None
 
 
-def attribute_output(context: Context, *, output: int, rows: list[int], positions: list[int] | None, sites: list[str]) -> Result:
+def attribute_output(
+    context: Context, *, output: int, rows: list[int], positions: list[int] | None, sites: list[str]
+) -> Result:
     """A piece of work: attribution of one output to all units of all sites, [rows, units] a site."""
     network: Network = context["network"]
     x, mask = fetch_rows(network, context["dataset"], rows)
@@ -89,7 +99,9 @@ def attribute_output(context: Context, *, output: int, rows: list[int], position
     return Result({alias: value.float().cpu().numpy() for alias, value in values.items()})
 
 
-def ablate_output(context: Context, *, output: int, rows: list[int], positions: list[int] | None, site: str, units: list[int]) -> Result:
+def ablate_output(
+    context: Context, *, output: int, rows: list[int], positions: list[int] | None, site: str, units: list[int]
+) -> Result:
     """A piece of work: change of one output's logit when each unit of `site` is set to its mean, [units, rows]."""
     network: Network = context["network"]
     tails: dict[str, Tail] = context["tails"]
@@ -119,11 +131,18 @@ def explain(
     aliases = [site.alias for site in sites]
     identity = digest(network.identity, dataset.identity, *(a + means[a].tobytes().hex() for a in aliases))
     context = Context(identity, {"network": network, "dataset": dataset, "means": means, "tails": {}})
-    bought = budget.buy("outputs to attribute", len(chosen), 4 * ROWS * seconds_an_example, share=0.4, least=min(len(chosen), 4))
+    bought = budget.buy(
+        "outputs to attribute", len(chosen), 4 * ROWS * seconds_an_example, share=0.4, least=min(len(chosen), 4)
+    )
     chosen = chosen[:bought]
     here = "mulligan.procedures.audit.outputs"
     pieces = [
-        Piece(f"{here}:attribute_output", {"output": c.output, "rows": list(c.rows), "positions": _list(c.positions), "sites": aliases}, cost=len(c.rows)) for c in chosen
+        Piece(
+            f"{here}:attribute_output",
+            {"output": c.output, "rows": list(c.rows), "positions": _list(c.positions), "sites": aliases},
+            cost=len(c.rows),
+        )
+        for c in chosen
     ]
     scores: dict[int, Mapping[str, np.ndarray]] = {}
     for c, (_, result) in zip(chosen, engine.run("attribution", pieces, context, run, emit), strict=True):
@@ -146,11 +165,23 @@ def explain(
     price = (TOP + CONTROLS) * ROWS * seconds_an_example * 0.6
     number = budget.buy("groups of units to ablate", len(ordered), price, share=0.7, least=min(len(ordered), 2))
     pieces = [
-        Piece(f"{here}:ablate_output", {"output": c.output, "rows": list(c.rows), "positions": _list(c.positions), "site": alias, "units": [*units, *control]}, cost=len(c.rows))
+        Piece(
+            f"{here}:ablate_output",
+            {
+                "output": c.output,
+                "rows": list(c.rows),
+                "positions": _list(c.positions),
+                "site": alias,
+                "units": [*units, *control],
+            },
+            cost=len(c.rows),
+        )
         for _, c, alias, units, control in ordered[:number]
     ]
     measured: dict[tuple[int, str], np.ndarray] = {}
-    for (_, c, alias, _, _), (_, result) in zip(ordered, engine.run("ablation", pieces, context, run, emit), strict=False):
+    for (_, c, alias, _, _), (_, result) in zip(
+        ordered, engine.run("ablation", pieces, context, run, emit), strict=False
+    ):
         measured[(c.output, alias)] = result.arrays["change"]
     drives: dict[int, list[Drive]] = {c.output: [] for c in chosen}
     for _, c, alias, units, _ in wanted:
@@ -160,7 +191,15 @@ def explain(
             first = mean(scores[c.output][alias][:, unit], "logit, to first order")
             ablation = mean(change[number], _UNIT) if change is not None else None
             drives[c.output].append(
-                Drive(site=alias, unit=unit, output=c.name, attribution=first, ablation=ablation, control=control, confirmed=_confirmed(first, ablation))
+                Drive(
+                    site=alias,
+                    unit=unit,
+                    output=c.name,
+                    attribution=first,
+                    ablation=ablation,
+                    control=control,
+                    confirmed=_confirmed(first, ablation),
+                )
             )
     for output in drives:
         drives[output].sort(key=lambda d: -abs(d.attribution.value))

