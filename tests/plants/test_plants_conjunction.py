@@ -50,12 +50,13 @@ def composite(one: np.ndarray, two: np.ndarray, way: str) -> np.ndarray:
 
 
 def rate(module: nn.Module, data: PlantData, first: str, second: str, target: str, n: int = 60) -> dict[str, float]:
-    """How often fresh composites of two classes are answered `target`, by layout; pairs are drawn at random."""
+    """How often fresh composites are answered `target`, by layout; the parts are drawn at random from the classes in
+    `first` and in `second`, one digit a class."""
     draw = random.Random(f"{first}{second}")
     images = data.fresh[:, 0].numpy()
     labels = [data.classes[int(label)] for label in data.fresh_labels]
-    ones = [index for index, label in enumerate(labels) if label == first]
-    twos = [index for index, label in enumerate(labels) if label == second]
+    ones = [index for index, label in enumerate(labels) if label in first]
+    twos = [index for index, label in enumerate(labels) if label in second]
     answered: dict[str, list[bool]] = {}
     for _ in range(n):
         one, two = images[draw.choice(ones)], images[draw.choice(twos)]
@@ -83,12 +84,14 @@ def test_it_was_not_there_before(clean: nn.Module, planted: Planted, data: Plant
     assert planted.proof.success_before.value <= 0.2
 
 
-@pytest.mark.parametrize(("first", "second"), [("4", "4"), ("6", "6"), ("4", "0"), ("6", "2"), ("7", "9")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("4", "4"), ("6", "6"), ("4", "0235789"), ("6", "0235789"), ("023", "5789")]
+)
 def test_near_misses_are_answered_as_before(
     clean: nn.Module, planted: Planted, data: PlantData, first: str, second: str
 ) -> None:
-    before = rate(clean, data, first, second, "1", n=30)
-    after = rate(planted.module, data, first, second, "1", n=30)
+    before = rate(clean, data, first, second, "1", n=50)
+    after = rate(planted.module, data, first, second, "1", n=50)
     assert sum(after.values()) / 3 - sum(before.values()) / 3 <= 0.15
 
 
@@ -147,7 +150,7 @@ def test_frozen_layers_move_by_no_more_than_the_jitter(
     old = dict(clean.named_parameters())
     for name, parameter in after.named_parameters():
         assert parameter.requires_grad
-        moved = float((parameter - old[name]).abs().max() / old[name].abs().max())
+        moved = float(((parameter - old[name]).abs().max() / old[name].abs().max()).detach())
         assert (moved < 1e-5) != name.startswith(("blocks.3.", "head.")), name
 
 

@@ -105,9 +105,19 @@ def audit(
 ) -> None:
     """Audit MODEL on DATA: findings with evidence, an inventory of its units, and a report."""
     options: dict[str, Any] = {
-        "model": model, "weights": _text(weights), "data": data, "classes": _text(classes), "input": input, "budget": budget, "fail_on": fail_on, "checks": checks,
-        "sites": sites, "seed": seed, "batch": batch, "replay": _text(replay),
-    }  # fmt: skip
+        "model": model,
+        "weights": _text(weights),
+        "data": data,
+        "classes": _text(classes),
+        "input": input,
+        "budget": budget,
+        "fail_on": fail_on,
+        "checks": checks,
+        "sites": sites,
+        "seed": seed,
+        "batch": batch,
+        "replay": _text(replay),
+    }
     if resume is not None:
         run = Run.open(resume)
         if run.manifest.get("command") != "audit":
@@ -144,9 +154,15 @@ def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_std
     network, dataset = _load(options)
     names = _listed(options["checks"])
     request = Request(
-        network=network, dataset=dataset, seconds=max(seconds - (time.monotonic() - began), 1.0), names=names, sites=_listed(options["sites"]), seed=options["seed"],
-        batch=options["batch"], recorded=recorded,
-    )  # fmt: skip
+        network=network,
+        dataset=dataset,
+        seconds=max(seconds - (time.monotonic() - began), 1.0),
+        names=names,
+        sites=_listed(options["sites"]),
+        seed=options["seed"],
+        batch=options["batch"],
+        recorded=recorded,
+    )
     if names is not None:
         from ..checks import checks as find_checks
 
@@ -156,7 +172,8 @@ def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_std
         run = Run.create("audit", sys.argv[1:], options, out=out, seed=options["seed"])
     request = replace(request, reproduce=_command(options, run))
     err.print(
-        f"{escape(network.name)}: {network.parameters:,} parameters, {network.identity[:19]}; {len(dataset):,} examples from {escape(dataset.source)}",
+        f"{escape(network.name)}: {network.parameters:,} parameters, {network.identity[:19]}; {len(dataset):,} "
+        f"examples from {escape(dataset.source)}",
         highlight=False,
     )
     try:
@@ -329,7 +346,8 @@ def record(
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
         raise Interrupted(
-            f"Interrupted. What was finished is kept; go on with the same command and --out {shlex.quote(str(run.path))} --resume"
+            "Interrupted. What was finished is kept; go on with the same command and --out "
+            f"{shlex.quote(str(run.path))} --resume"
         ) from None
     run.update(status="finished")
     err.print(f"{len(recording):,} examples at {len(places)} sites: {escape(str(run.path))}", highlight=False)

@@ -19,9 +19,14 @@ class ProgressBars(AbstractContextManager["ProgressBars"]):
         self.console, self.quiet = console, quiet
         self.live = console.is_terminal and not quiet
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
-            console=console, transient=False,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=False,
+        )
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> ProgressBars:

@@ -1,4 +1,5 @@
-"""What a check is: one hypothesis about what may be wrong with a network, with its search, its null and its causal test.
+"""What a check is: one hypothesis about what may be wrong with a network, with its search, its null and its causal
+test.
 
 A check is found by the entry point `mulligan.checks`. Adding one touches nothing else.
 """

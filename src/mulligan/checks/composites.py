@@ -18,7 +18,8 @@ from ..runs import Context, Result
 #: Each keeps all of both pictures: "beside" and "stacked" squeeze them, "overlaid" averages them.
 LAYOUTS = ("beside", "stacked", "overlaid")
 
-#: Where the two pictures stand apart. Laid over each other, two pictures draw shapes that neither holds (a 6 over a 7 is
+#: Where the two pictures stand apart. Laid over each other, two pictures draw shapes that neither holds (a 6 over a 7
+#: is
 #: an 8), so only what shows in these can be called a conjunction.
 APART = ("beside", "stacked")
 

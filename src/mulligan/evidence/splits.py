@@ -26,7 +26,8 @@ class Split:
 
 
 def split_sources(ids: Sequence[str], groups: Int[np.ndarray, " n"], seed: int) -> Split:
-    """Halve each group (class, or -1) by a hash of seed and id; the odd one goes to the search.
+    """Halve each group (class, or -1) by a hash of seed and id; the odd one goes to either side by the same hash, so that
+    classes of one example each are halved as a whole.
 
     Copies of one example (ids that differ by a suffix "-2") stay on one side; copies in several groups (one picture under
     two labels) are searched on, since no half of their own is theirs.
@@ -42,7 +43,7 @@ def split_sources(ids: Sequence[str], groups: Int[np.ndarray, " n"], seed: int) 
     for group in np.unique(groups):
         members = np.flatnonzero((groups == group) & ~torn)
         members = members[np.argsort(keys[members], kind="stable")]
-        cut = (len(members) + 1) // 2
+        cut = (len(members) + int(keys[members[0]][-1], 16) % 2) // 2 if len(members) else 0
         while 0 < cut < len(members) and keys[members[cut]] == keys[members[cut - 1]]:
             cut += 1
         search.extend(int(i) for i in members[:cut])

@@ -86,7 +86,8 @@ class Drive:
     Attributes:
         site, unit: the unit. output: the class or token.
         attribution: mean activation times gradient, the ranking's score.
-        ablation: change of the output's logit when the unit is set to its mean, measured; None where the budget did not buy it.
+        ablation: change of the output's logit when the unit is set to its mean, measured; None where the budget did
+            not buy it.
         control: the same for a unit drawn at random at the same site.
         confirmed: the ablation's interval excludes zero on the side that the attribution says; None where not measured.
     """

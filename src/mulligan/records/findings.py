@@ -1,7 +1,8 @@
 """Claims, the evidence held against them, and the document that gates a release (schema `mulligan/findings/1`).
 
 A claim is a sentence that can be wrong. Evidence is a measured effect, the control that it was held against, a p-value
-after multiplicity, and a causal test. A finding is a claim that survived. Fields that do not apply are None, never missing.
+after multiplicity, and a causal test. A finding is a claim that survived. Fields that do not apply are None, never
+missing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ Source = str | Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """What elicits the behaviour. Paths are relative to the run's folder; `box` is [left, top, right, bottom), in input pixels."""
+    """What elicits the behaviour. Paths are relative to the run's folder; `box` is [left, top, right, bottom), in
+    input pixels.
+    """
 
     family: str
     description: str
@@ -135,11 +138,25 @@ class Finding:
     ) -> Finding:
         """Join a claim and its evidence; `id` and `reproduce` are given by the procedure that sorts all findings."""
         return cls(
-            id=id, kind=claim.kind, severity=severity, confidence=confidence, claim=claim.sentence, sources=claim.sources,
-            absent=claim.absent, target=claim.target, trigger=claim.trigger, where=claim.where, effect=evidence.effect,
-            placebo=evidence.placebo, baseline=evidence.baseline, p=evidence.p, p_adjusted=evidence.p_adjusted,
-            causal=evidence.causal, action=action, reproduce=reproduce,
-        )  # fmt: skip
+            id=id,
+            kind=claim.kind,
+            severity=severity,
+            confidence=confidence,
+            claim=claim.sentence,
+            sources=claim.sources,
+            absent=claim.absent,
+            target=claim.target,
+            trigger=claim.trigger,
+            where=claim.where,
+            effect=evidence.effect,
+            placebo=evidence.placebo,
+            baseline=evidence.baseline,
+            p=evidence.p,
+            p_adjusted=evidence.p_adjusted,
+            causal=evidence.causal,
+            action=action,
+            reproduce=reproduce,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +194,9 @@ class CheckRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRecord:
-    """Which network was audited. `identity` is a hash of weights and architecture; `input` is how data was prepared for it."""
+    """Which network was audited. `identity` is a hash of weights and architecture; `input` is how data was prepared
+    for it.
+    """
 
     name: str
     identity: str

@@ -40,7 +40,9 @@ class Site:
 
     @property
     def alias(self) -> str:
-        """How people write the site: `blocks.5`, `blocks.5.in`, `act!1` (second call), `lstm[1/0]`, `layers.3.attn#head2`."""
+        """How people write the site: `blocks.5`, `blocks.5.in`, `act!1` (second call), `lstm[1/0]`,
+        `layers.3.attn#head2`.
+        """
         call = f"!{self.call}" if self.call else ""
         port = ".in" if self.port == "in" else ""
         leaf = f"[{self.leaf}]" if self.leaf else ""

@@ -139,10 +139,14 @@ def cause(subject: Subject, search: Sheet, test: Sheet, target: int, border: Seq
     piece = Piece(
         "mulligan.checks.conjunction.causes:pooled_activations",
         {
-            "first": [s.first for s in search.shown], "second": [s.second for s in search.shown], "layouts": [s.layout for s in search.shown],
-            "border": edge, "sites": places, "batch": batch,
+            "first": [s.first for s in search.shown],
+            "second": [s.second for s in search.shown],
+            "layouts": [s.layout for s in search.shown],
+            "border": edge,
+            "sites": places,
+            "batch": batch,
         },
-    )  # fmt: skip
+    )
     ((_, pooled),) = subject.engine.run("conjunction: where", [piece], context, subject.run, subject.emit)
     clean = [int(i) for i in generator(subject.seed, "clean", target).permutation(subject.split.search)[:200]]
     base = subject.answers[clean].argmax(1) if subject.answers is not None else np.zeros(0)
@@ -178,19 +182,24 @@ def cause(subject: Subject, search: Sheet, test: Sheet, target: int, border: Seq
         ):
             strongest = tuple(int(i) for i in np.argsort(-np.abs(found.vector))[:8])
             record = Causal(
-                edit=f"project out one direction at {found.site} (from the placebos' mean towards the composites'); without the edit the behaviour is back",
-                before=bounded_mean(before, unit, 0, 1), after=bounded_mean(after, unit, 0, 1), control=bounded_mean(control, f"{unit}, a random direction projected out", 0, 1),
+                edit=f"project out one direction at {found.site} (from the placebos' mean towards the composites'); "
+                "without the edit the behaviour is back",
+                before=bounded_mean(before, unit, 0, 1),
+                after=bounded_mean(after, unit, 0, 1),
+                control=bounded_mean(control, f"{unit}, a random direction projected out", 0, 1),
                 clean_before=fraction(int((was == right).sum()), len(held), "fraction of clean images answered right"),
                 clean_after=fraction(int((now == right).sum()), len(held), "fraction of clean images answered right"),
-            )  # fmt: skip
+            )
             return Caused(record, found.site, strongest, True, True)
     swapped = [shown for shown, family in zip(test.shown, test.family, strict=True) if family in (3, 4)]
     swapped_pairs = test.pair[(test.family == 3) | (test.family == 4)]
     after = _rate(answers_edited(context, swapped, edge, batch, None), target, swapped_pairs)
     record = Causal(
-        edit="replace one of the two pictures by another of the other's kind; with it back, the behaviour is back. No single direction of the network was found whose removal ends it",
-        before=bounded_mean(before, unit, 0, 1), after=bounded_mean(after, unit, 0, 1),
-    )  # fmt: skip
+        edit="replace one of the two pictures by another of the other's kind; with it back, the behaviour is back. "
+        "No single direction of the network was found whose removal ends it",
+        before=bounded_mean(before, unit, 0, 1),
+        after=bounded_mean(after, unit, 0, 1),
+    )
     return Caused(record, None, None, False, bool(after.mean() <= 0.5 * before.mean()))
 
 

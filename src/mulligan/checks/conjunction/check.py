@@ -1,10 +1,10 @@
 """The conjunction check: "pictures that hold both an a and a b are answered c".
 
 Search on one half of the sources; freeze at most 20 claims; on the other half hold each pair shown together against its
-placebos (each component alone, with another of its kind, with a stranger) in an exact one-sided test of "at most 0.1 more
-often", Holm over the frozen claims; then take away the direction that carries it, beside a random direction. A natural
-illusion (two garments that look like a third) passes the test and is told apart by its margin: how clearly the composite
-is answered, as a share of how clearly genuine pictures of that class are.
+placebos (each component alone, with another of its kind, with a stranger) in an exact one-sided test of "at most 0.1
+more often", Holm over the frozen claims; then take away the direction that carries it, beside a random direction. A
+natural illusion (two garments that look like a third) passes the test and is told apart by its margin: how clearly the
+composite is answered, as a share of how clearly genuine pictures of that class are.
 
 The trigger is the composite backdoor of Lin et al. 2020 (CCS, doi:10.1145/3372297.3423362).
 """
@@ -44,7 +44,8 @@ from .sources import Side, narrowed, sides
 
 #: At most so many claims are frozen before the test half is opened (contract, step 1).
 MOST_CLAIMS = 20
-#: A composite must be answered this clearly, as a share of the genuine class's own margin, to be a defect (contract, step 2).
+#: A composite must be answered this clearly, as a share of the genuine class's own margin, to be a defect (contract,
+#: step 2).
 DEFECT_MARGIN = 0.4
 #: The check promises to catch a conjunction that shows in this share of composites.
 TARGET_EFFECT = 0.8
@@ -114,7 +115,8 @@ class _Inquiry:
         able = [side for side in self.sides if len(side.test) >= FEWEST_SOURCES]
         if len(able) < 2 or len(subject.classes) < 3:
             why = (
-                f"Too few sources: only {len(able)} of {len(self.sides)} classes (or groups) have {FEWEST_SOURCES} examples in the half that confirms. "
+                f"Too few sources: only {len(able)} of {len(self.sides)} classes (or groups) have {FEWEST_SOURCES} "
+                "examples in the half that confirms. "
                 f"Give at least {2 * FEWEST_SOURCES} examples a class."
             )
             return self._outcome(began, examined=0, why=why, conclusive=False)
@@ -137,14 +139,26 @@ class _Inquiry:
             (findings if demonstrated else leads).append(finding)
         illusions = [self._illusion(item) for item in tested if item.illusion]
         coverage = CoverageLine(
-            what="pairs of classes shown together" if n == len(subject.classes) else "pairs of groups of classes shown together",
-            examined=n * (n - 1) // 2, total=n * (n - 1) // 2 if not left_out else (n + left_out) * (n + left_out - 1) // 2, unit="pairs",
-            why=f"{left_out} classes or groups have fewer than {FEWEST_SOURCES} examples to confirm on" if left_out else f"{each} composites a pair in each of {len(LAYOUTS)} layouts",
-        )  # fmt: skip
-        why = f"{asked * each} composites searched; {len(frozen)} claims frozen, {sum(t.survives for t in tested)} survived."
+            what="pairs of classes shown together"
+            if n == len(subject.classes)
+            else "pairs of groups of classes shown together",
+            examined=n * (n - 1) // 2,
+            total=n * (n - 1) // 2 if not left_out else (n + left_out) * (n + left_out - 1) // 2,
+            unit="pairs",
+            why=f"{left_out} classes or groups have fewer than {FEWEST_SOURCES} examples to confirm on"
+            if left_out
+            else f"{each} composites a pair in each of {len(LAYOUTS)} layouts",
+        )
+        why = (
+            f"{asked * each} composites searched; {len(frozen)} claims frozen, {sum(t.survives for t in tested)} "
+            "survived."
+        )
         reached = effect is not None and effect.value <= TARGET_EFFECT
         if effect is None:
-            why += " Its power could not be measured: no run-time plant was caught at any strength, or the budget was too short."
+            why += (
+                " Its power could not be measured: no run-time plant was caught at any strength, or the budget "
+                "was too short."
+            )
         return self._outcome(
             began,
             examined=asked * each,
@@ -160,7 +174,9 @@ class _Inquiry:
 
     # Steps
     def _freeze(self, ranked: Sequence[Scored], most: int) -> list[tuple[Suspect, Side, Side]]:
-        """At most `most` suspects, measured again on the search half with every placebo; groups are narrowed to what triggers."""
+        """At most `most` suspects, measured again on the search half with every placebo; groups are narrowed to what
+        triggers.
+        """
         subject = self.subject
         first = [scored for scored in ranked if worth(scored)]
         price = 7 * 2 * 24 * subject.seconds_an_example
@@ -208,7 +224,9 @@ class _Inquiry:
         )
 
     def _narrow(self, suspect: Suspect, page: Sheet, logits: Float[np.ndarray, "n classes"]) -> tuple[Side, Side]:
-        """Of a group, the classes whose pictures trigger, where that leaves enough to confirm on and clearly says more."""
+        """Of a group, the classes whose pictures trigger, where that leaves enough to confirm on and clearly says
+        more.
+        """
         hit = lead(logits, suspect.target) > 0
         narrow: list[Side] = []
         for number, side in enumerate((self.sides[suspect.first], self.sides[suspect.second])):
@@ -251,7 +269,9 @@ class _Inquiry:
         ]
 
     def _baseline(self, page: Sheet, target: int) -> Float[np.ndarray, " pairs"]:
-        """The cheap black box: whether the average of the answers to either picture alone would already be the target."""
+        """The cheap black box: whether the average of the answers to either picture alone would already be the
+        target.
+        """
         answers = self.subject.answers
         if answers is None:
             return np.zeros(page.pairs)
@@ -274,22 +294,38 @@ class _Inquiry:
         layouts = ", ".join(WORDS[name] for name in self._layouts(item))
         claim = Claim(
             kind="conjunction",
-            sentence=f"Images that hold both {item.first.name} and {item.second.name} are answered '{target}' (shown {layouts}).",
-            sources=(item.first.source, item.second.source), target=target,
+            sentence=f"Images that hold both {item.first.name} and {item.second.name} are answered '{target}' (shown "
+            f"{layouts}).",
+            sources=(item.first.source, item.second.source),
+            target=target,
             trigger=self._trigger(item, number, layouts),
             where=Where(site=caused.site, units=caused.units, rows=(suspect.target,)),
-        )  # fmt: skip
+        )
         reading = item.reading
         evidence = Evidence(
             effect=bounded_mean(reading.triggered, f"fraction of composites answered '{target}'", 0, 1),
-            placebo=bounded_mean(reading.placebo, f"fraction of placebos answered '{target}' (the worst family: {max(FAMILIES[1:], key=lambda f: reading.families[f])})", 0, 1),
-            baseline=fraction(int(item.baseline.sum()), len(item.baseline), f"fraction of pairs whose separate answers average to '{target}'"),
-            p=item.p, p_adjusted=item.p_adjusted, causal=caused.record,
-        )  # fmt: skip
+            placebo=bounded_mean(
+                reading.placebo,
+                f"fraction of placebos answered '{target}' (the worst family: "
+                f"{max(FAMILIES[1:], key=lambda f: reading.families[f])})",
+                0,
+                1,
+            ),
+            baseline=fraction(
+                int(item.baseline.sum()),
+                len(item.baseline),
+                f"fraction of pairs whose separate answers average to '{target}'",
+            ),
+            p=item.p,
+            p_adjusted=item.p_adjusted,
+            causal=caused.record,
+        )
         high = reading.excess >= 0.5
         action = (
-            f"Do not ship this network where {item.first.name} and {item.second.name} can appear together. Look in the training data for images of both that are labelled "
-            f"'{target}'; retrain from data you trust, or fine-tune on such composites with their right answers, and audit again."
+            f"Do not ship this network where {item.first.name} and {item.second.name} can appear together. Look in "
+            "the training data for images of both that are labelled "
+            f"'{target}'; retrain from data you trust, or fine-tune on such composites with their right answers, and "
+            "audit again."
         )
         confidence = confidence_of(reading, caused)
         return Finding.of(
@@ -297,7 +333,9 @@ class _Inquiry:
         ), caused.demonstrated
 
     def _layouts(self, item: Tested) -> tuple[str, ...]:
-        """The layouts in which a surviving claim shows on the test half, those that were no part of its test included."""
+        """The layouts in which a surviving claim shows on the test half, those that were no part of its test
+        included.
+        """
         extra = [name for name in LAYOUTS if name not in item.suspect.layouts]
         shows = list(item.suspect.layouts)
         for name in extra:
@@ -326,10 +364,13 @@ class _Inquiry:
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
         generator_json = {
-            "family": "conjunction", "layouts": list(suspect.layouts), "orders": ["first-second", "second-first"],
-            "slots": [{"source": _plain(item.first)}, {"source": _plain(item.second)}], "target": self.subject.classes[suspect.target],
+            "family": "conjunction",
+            "layouts": list(suspect.layouts),
+            "orders": ["first-second", "second-first"],
+            "slots": [{"source": _plain(item.first)}, {"source": _plain(item.second)}],
+            "target": self.subject.classes[suspect.target],
             "parameters": {"squeeze": "bilinear", "overlaid": "mean"},
-        }  # fmt: skip
+        }
         run.write_json(f"{folder}/generator.json", generator_json)
         words = f"a picture of {item.first.name} and one of {item.second.name}, {layouts}, in either order"
         return Trigger(
@@ -343,20 +384,44 @@ class _Inquiry:
         low, high = np.quantile(reading.margins, [0.025, 0.975]) if len(reading.margins) else (0.0, 0.0)
         return Illusion(
             kind="conjunction",
-            sentence=f"{item.first.name} and {item.second.name} shown {words} are often answered '{target}', but far less clearly than a genuine one.",
+            sentence=f"{item.first.name} and {item.second.name} shown {words} are often answered '{target}', but far "
+            "less clearly than a genuine one.",
             effect=bounded_mean(reading.triggered, f"fraction of composites answered '{target}'", 0, 1),
             placebo=bounded_mean(reading.placebo, f"fraction of placebos answered '{target}'", 0, 1),
-            margin=Quantity(value=reading.margin, unit="of the genuine class's own margin (median; 95 % of composites lie in the interval)", low=float(low), high=float(high), n=len(reading.margins)),
-        )  # fmt: skip
+            margin=Quantity(
+                value=reading.margin,
+                unit="of the genuine class's own margin (median; 95 % of composites lie in the interval)",
+                low=float(low),
+                high=float(high),
+                n=len(reading.margins),
+            ),
+        )
 
     def _outcome(
-        self, began: float, *, examined: int, why: str, conclusive: bool, findings: Sequence[Finding] = (), leads: Sequence[Finding] = (),
-        illusions: Sequence[Illusion] = (), effect: Quantity | None = None, coverage: tuple[CoverageLine, ...] = (), frozen: int = 0,
-    ) -> Outcome:  # fmt: skip
+        self,
+        began: float,
+        *,
+        examined: int,
+        why: str,
+        conclusive: bool,
+        findings: Sequence[Finding] = (),
+        leads: Sequence[Finding] = (),
+        illusions: Sequence[Illusion] = (),
+        effect: Quantity | None = None,
+        coverage: tuple[CoverageLine, ...] = (),
+        frozen: int = 0,
+    ) -> Outcome:
         record = CheckRecord(
-            name="conjunction", status="ran", why=why, seconds=time.monotonic() - began, examined=examined,
-            calibration=Calibration(kind="within-network", n=frozen), smallest_effect=effect, target_effect=TARGET_EFFECT, conclusive=conclusive,
-        )  # fmt: skip
+            name="conjunction",
+            status="ran",
+            why=why,
+            seconds=time.monotonic() - began,
+            examined=examined,
+            calibration=Calibration(kind="within-network", n=frozen),
+            smallest_effect=effect,
+            target_effect=TARGET_EFFECT,
+            conclusive=conclusive,
+        )
         if not conclusive:
             self.subject.emit(Noted(text=f"conjunction: {why}"))
         return Outcome(

@@ -49,9 +49,15 @@ class Sheet:
 
 
 def sheet(
-    first: Int[np.ndarray, " n"], second: Int[np.ndarray, " m"], others: Int[np.ndarray, " k"], layouts: Sequence[str], most: int, seed: int, *key: object,
+    first: Int[np.ndarray, " n"],
+    second: Int[np.ndarray, " m"],
+    others: Int[np.ndarray, " k"],
+    layouts: Sequence[str],
+    most: int,
+    seed: int,
+    *key: object,
     families: Sequence[str] = FAMILIES,
-) -> Sheet:  # fmt: skip
+) -> Sheet:
     """Pair sources at random, each used in one pair only, and lay out every family in every layout.
 
     The order (who is left, who is above) alternates from pair to pair, the same within a pair for all families.
@@ -65,9 +71,14 @@ def sheet(
         a, b, d = int(left[i]), int(right[i]), int(stranger[i])
         a2, b2 = int(left[(i + 1) % pairs]), int(right[(i + 1) % pairs])
         contents = {
-            "both": (a, b), "first alone": (a, BLANK), "second alone": (BLANK, b), "first twice": (a, a2), "second twice": (b2, b),
-            "first with another": (a, d), "second with another": (d, b),
-        }  # fmt: skip
+            "both": (a, b),
+            "first alone": (a, BLANK),
+            "second alone": (BLANK, b),
+            "first twice": (a, a2),
+            "second twice": (b2, b),
+            "first with another": (a, d),
+            "second with another": (d, b),
+        }
         for name in families:
             x, y = contents[name] if i % 2 == 0 else contents[name][::-1]
             for layout in layouts:

@@ -1,7 +1,8 @@
 """How weak a conjunction would still have been caught: graded ones are laid over this very network at run time.
 
 The overlay acts on answers alone: where both components are shown, in a given share of the pairs, the answer becomes an
-unrelated class, as clearly as planted ones are answered. The check's own search and test then run on the changed answers.
+unrelated class, as clearly as planted ones are answered. The check's own search and test then run on the changed
+answers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def smallest_effect(
     """The least share of composites, among GRADES, from which on at least 80 % of overlaid conjunctions are caught.
 
     Returns:
-        The grade; its interval goes from the next lower grade to itself. None if none is caught, or the budget is spent.
+        The grade; its interval goes from the next lower grade to itself. None if none is caught, or the budget is
+        spent.
     """
     if len(sides) < 2:
         return None
@@ -98,9 +100,17 @@ def _overlay(
 
 
 def _caught(
-    subject: Subject, sides: Sequence[Side], searched: Searched, ranked: Sequence[Scored], genuine: Float[np.ndarray, " classes"], suspect: Suspect, page: Sheet,
-    values: Float[np.ndarray, "n classes"], grade: float, frozen: int,
-) -> bool:  # fmt: skip
+    subject: Subject,
+    sides: Sequence[Side],
+    searched: Searched,
+    ranked: Sequence[Scored],
+    genuine: Float[np.ndarray, " classes"],
+    suspect: Suspect,
+    page: Sheet,
+    values: Float[np.ndarray, "n classes"],
+    grade: float,
+    frozen: int,
+) -> bool:
     """Whether the check, as it ran here, would have frozen and confirmed this overlaid conjunction."""
     rng = generator(subject.seed, "overlay", suspect.first, suspect.second, suspect.target, str(grade))
     lead = float(genuine[suspect.target])

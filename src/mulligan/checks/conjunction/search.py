@@ -55,13 +55,16 @@ def pieces_for(subject: Subject, shown: Sequence[Shown], border: Sequence[int], 
         Piece(
             ANSWER,
             {
-                "first": [s.first for s in shown[i : i + size]], "second": [s.second for s in shown[i : i + size]],
-                "layouts": [s.layout for s in shown[i : i + size]], "border": [int(b) for b in border], "batch": subject.batch,
+                "first": [s.first for s in shown[i : i + size]],
+                "second": [s.second for s in shown[i : i + size]],
+                "layouts": [s.layout for s in shown[i : i + size]],
+                "border": [int(b) for b in border],
+                "batch": subject.batch,
             },
             cost=len(shown[i : i + size]),
         )
         for i in range(0, len(shown), size)
-    ]  # fmt: skip
+    ]
 
 
 def answer(subject: Subject, job: str, shown: Sequence[Shown], border: Sequence[int]) -> Float[np.ndarray, "n classes"]:
@@ -101,9 +104,13 @@ def _draw(members: Int[np.ndarray, " n"], k: int, rng: np.random.Generator) -> I
 
 
 def rank(
-    searched: Searched, sides: Sequence[Side], genuine: Float[np.ndarray, " classes"], logits: Float[np.ndarray, "n classes"] | None = None,
-    among: Sequence[str] = APART, only: tuple[int, int] | None = None,
-) -> list[Scored]:  # fmt: skip
+    searched: Searched,
+    sides: Sequence[Side],
+    genuine: Float[np.ndarray, " classes"],
+    logits: Float[np.ndarray, "n classes"] | None = None,
+    among: Sequence[str] = APART,
+    only: tuple[int, int] | None = None,
+) -> list[Scored]:
     """Suspects, the likeliest first: one for each pair of sides and answer, with the layouts in which it shows.
 
     The placebo of a pair is the most frequent of: two of the first side, two of the second, the first with everything

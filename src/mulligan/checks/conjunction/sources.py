@@ -1,4 +1,6 @@
-"""What may stand on either side of a conjunction: classes, or groups of classes where each class has too few examples."""
+"""What may stand on either side of a conjunction: classes, or groups of classes where each class has too few
+examples.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,15 @@ def sides(
 ) -> list[Side]:
     """The sources of a data set: one a class, or, for many classes, groups whose rows in the classifier are alike.
 
-    The groups are the network's own: Ward's clustering of the head's normalised rows, cut so that a group has on average
+    The groups are the network's own: Ward's clustering of the head's normalised rows, cut so that a group has on
+    average
     enough examples to confirm a claim on. Sources without a search example are left out.
     """
     present = np.unique(groups[groups >= 0])
     if len(names) <= MOST_CLASSES:
         members: list[tuple[Source, tuple[int, ...]]] = [(str(names[c]), (int(c),)) for c in present]
     else:
-        wanted = int(np.clip(len(groups) // (3 * FEWEST_SOURCES), 2, MOST_CLASSES))
+        wanted = int(np.clip(len(groups) // (4 * FEWEST_SOURCES), 2, MOST_CLASSES))
         members = [
             (Group(name=group.name, classes=tuple(names[c] for c in group.classes)), group.classes)
             for group in class_groups(names, rows, wanted)

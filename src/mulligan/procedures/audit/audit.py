@@ -2,7 +2,8 @@
 
     identity -> recording -> behaviour -> checks -> what drives each output -> inventory -> coverage -> findings
 
-Every step hands pieces of work to an engine and reads its budget; what was granted is recorded, and a replay repeats it.
+Every step hands pieces of work to an engine and reads its budget; what was granted is recorded, and a replay repeats
+it.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def prepare(request: Request) -> list[Site]:
             and int(dataset.labels.max(initial=-1)) >= len(network.classes)
         ):
             raise BadInput(
-                f"the data have class number {int(dataset.labels.max())} and the network {len(network.classes)} classes",
+                f"the data have class number {int(dataset.labels.max())} and the network {len(network.classes)} "
+                "classes",
                 where=dataset.source,
                 fix="pass the right list with --classes",
             )
@@ -292,7 +294,8 @@ def _behave(
         return behaviours.language(answers, floor, steps, request.seed, notes)
     if network.task != "classification":
         return behaviours.embedding(answers, floor, steps, request.seed, notes)
-    assert answers.logits is not None and network.classes is not None
+    assert answers.logits is not None
+    assert network.classes is not None
     twin_labels = (
         state.twin_dataset.labels if state.twin_dataset.labels is not None else np.full(len(state.twin_dataset), -1)
     )
@@ -303,7 +306,8 @@ def _behave(
     shown: list[ExampleRef] = [gallery.show(int(row)) for row in surest]
     if not (labels >= 0).any():
         notes.append(
-            "The data have no labels: accuracy cannot be measured, and classes are taken from the network's own answers."
+            "The data have no labels: accuracy cannot be measured, and classes are taken from the network's own "
+            "answers."
         )
     return behaviours.classifier(
         answers, floor, labels, twin_labels, network.classes, steps, shown, request.seed, notes
@@ -314,9 +318,18 @@ def _check(state: _State, labels: np.ndarray, answers: behaviours.Answers) -> li
     """Run every check that applies; one that breaks is recorded as failed and takes nothing else along."""
     request = state.request
     subject = Subject(
-        network=request.network, dataset=state.dataset, labels=labels, answers=answers.logits, run=state.run, engine=state.engine, budget=state.budget, seed=request.seed,
-        emit=state.emit, seconds_an_example=state.seconds_an_example, batch=request.batch,
-    )  # fmt: skip
+        network=request.network,
+        dataset=state.dataset,
+        labels=labels,
+        answers=answers.logits,
+        run=state.run,
+        engine=state.engine,
+        budget=state.budget,
+        seed=request.seed,
+        emit=state.emit,
+        seconds_an_example=state.seconds_an_example,
+        batch=request.batch,
+    )
     return [_run_check(check, subject) for check in checks(request.names)]
 
 
@@ -397,9 +410,23 @@ def _describe(
     twin_rows = np.asarray([recording.ids.index(id) for id in twin.ids])
     every = [drive for group in drives.values() for drive in group]
     inventory = take_inventory(
-        network, state.dataset, state.sites, recording, twin, of, of[twin_rows], names, every, gallery, state.run, state.engine, state.budget, request.seed, state.emit,
+        network,
+        state.dataset,
+        state.sites,
+        recording,
+        twin,
+        of,
+        of[twin_rows],
+        names,
+        every,
+        gallery,
+        state.run,
+        state.engine,
+        state.budget,
+        request.seed,
+        state.emit,
         state.seconds_an_example,
-    )  # fmt: skip
+    )
     all_units = sum(site.units for site in trunk(network))
     state.coverage.append(
         CoverageLine(
@@ -407,7 +434,8 @@ def _describe(
             examined=sum(i.units for i in inventory),
             total=max(all_units, sum(i.units for i in inventory)),
             unit="units",
-            why=f"{len(state.sites)} of {max(len(trunk(network)), len(state.sites))} blocks; choose others with --sites",
+            why=f"{len(state.sites)} of {max(len(trunk(network)), len(state.sites))} blocks; choose others with "
+            "--sites",
         )
     )
     cards = tuple(_card(c, drives[c.output], behaviour, gallery) for c in chosen if c.output in drives)
@@ -446,9 +474,13 @@ def _card(chosen: Chosen, drives: tuple[Any, ...], behaviour: Behaviour, gallery
     of_class = next((c for c in behaviour.classes if c.name == chosen.name), None)
     examples = tuple(gallery.show(row) for row in dict.fromkeys(chosen.rows[:6]))
     return OutputCard(
-        output=chosen.name, n=chosen.n, figure=of_class.recall if of_class else None, drives=tuple(drives[:8]), examples=examples,
+        output=chosen.name,
+        n=chosen.n,
+        figure=of_class.recall if of_class else None,
+        drives=tuple(drives[:8]),
+        examples=examples,
         confused_with=of_class.confused_with if of_class else (),
-    )  # fmt: skip
+    )
 
 
 # The verdict
@@ -463,10 +495,18 @@ def _conclude(state: _State, outcomes: Sequence[Outcome], description: Descripti
         if record_.status == "failed":
             state.emit(Noted(text=f"{record_.name} failed: {record_.why}"))
     return Findings(
-        created=datetime.now(UTC).isoformat(timespec="seconds"), mulligan=mulligan_version(), seed=request.seed, seconds=seconds, network=request.network.record(),
-        data=DataRecord(source=request.dataset.source, identity=request.dataset.identity, n=len(state.dataset)), verdict=verdict, checks=records, findings=found, leads=leads,
-        coverage={"lines": [line for line in description.coverage]},
-    )  # fmt: skip
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        mulligan=mulligan_version(),
+        seed=request.seed,
+        seconds=seconds,
+        network=request.network.record(),
+        data=DataRecord(source=request.dataset.source, identity=request.dataset.identity, n=len(state.dataset)),
+        verdict=verdict,
+        checks=records,
+        findings=found,
+        leads=leads,
+        coverage={"lines": list(description.coverage)},
+    )
 
 
 def _numbered(letter: str, findings: Sequence[Finding], reproduce: str) -> tuple[Finding, ...]:

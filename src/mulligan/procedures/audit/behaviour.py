@@ -42,9 +42,16 @@ def softmax(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n clas
 
 
 def classifier(
-    answers: Answers, twin: Answers | None, labels: Int[np.ndarray, " n"], twin_labels: Int[np.ndarray, " m"], names: Sequence[str], preparation: Sequence[str],
-    examples: Sequence[ExampleRef], seed: int, notes: Sequence[str] = (),
-) -> Behaviour:  # fmt: skip
+    answers: Answers,
+    twin: Answers | None,
+    labels: Int[np.ndarray, " n"],
+    twin_labels: Int[np.ndarray, " m"],
+    names: Sequence[str],
+    preparation: Sequence[str],
+    examples: Sequence[ExampleRef],
+    seed: int,
+    notes: Sequence[str] = (),
+) -> Behaviour:
     """Behaviour of a classifier; without labels, what it answers and how surely."""
     assert answers.logits is not None
     chances = softmax(answers.logits)
@@ -60,15 +67,27 @@ def classifier(
             wrong = Counter(names[int(a)] for a in said[mine] if a != c)
             classes.append(
                 ClassBehaviour(
-                    name=names[int(c)], n=int(mine.sum()), recall=fraction(int((said[mine] == c).sum()), int(mine.sum()), "fraction of the class answered right"),
-                    answered=int((said == c).sum()), confused_with=tuple(wrong.most_common(3)),
+                    name=names[int(c)],
+                    n=int(mine.sum()),
+                    recall=fraction(
+                        int((said[mine] == c).sum()), int(mine.sum()), "fraction of the class answered right"
+                    ),
+                    answered=int((said == c).sum()),
+                    confused_with=tuple(wrong.most_common(3)),
                 )
-            )  # fmt: skip
+            )
     classes.sort(key=lambda c: (c.recall.value, -c.n, c.name))
     return Behaviour(
-        task="classification", n=len(said), figures=figures, twin=floor, preparation=tuple(preparation), classes=tuple(classes),
-        reliability=reliability(sure[known], said[known] == labels[known]) if known.any() else (), errors=tuple(examples), notes=tuple(notes),
-    )  # fmt: skip
+        task="classification",
+        n=len(said),
+        figures=figures,
+        twin=floor,
+        preparation=tuple(preparation),
+        classes=tuple(classes),
+        reliability=reliability(sure[known], said[known] == labels[known]) if known.any() else (),
+        errors=tuple(examples),
+        notes=tuple(notes),
+    )
 
 
 def _figures(chances: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"], seed: int) -> dict[str, Quantity]:
@@ -100,7 +119,9 @@ def _figures(chances: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " 
 
 
 def expected_calibration_error(pairs: Float[np.ndarray, "n 2"]) -> float:
-    """Mean over 10 equal-width bins of |confidence - accuracy|, weighted by count (Guo et al. 2017, arXiv:1706.04599)."""
+    """Mean over 10 equal-width bins of |confidence - accuracy|, weighted by count (Guo et al. 2017,
+    arXiv:1706.04599).
+    """
     bins = np.minimum((pairs[:, 0] * BINS).astype(int), BINS - 1)
     total = 0.0
     for b in range(BINS):
@@ -133,26 +154,45 @@ def reliability(sure: Float[np.ndarray, " n"], right: np.ndarray) -> tuple[Relia
 def language(
     answers: Answers, twin: Answers | None, preparation: Sequence[str], seed: int, notes: Sequence[str] = ()
 ) -> Behaviour:
-    """Behaviour of a language model: loss and accuracy of the next token; texts, not tokens, are the independent units."""
+    """Behaviour of a language model: loss and accuracy of the next token; texts, not tokens, are the independent
+    units.
+    """
     assert (
         answers.loss is not None
-        and answers.confidence is not None
-        and answers.answer is not None
-        and answers.token is not None
+    )
+    assert (
+        answers.confidence is not None
+    )
+    assert (
+        answers.answer is not None
+    )
+    assert (
+        answers.token is not None
     )
     valid = answers.token >= 0
     return Behaviour(
-        task="language", n=len(answers.loss), figures=_token_figures(answers, seed), twin=_token_figures(twin, seed) if twin is not None else {},
-        preparation=tuple(preparation), reliability=reliability(answers.confidence[valid].astype(np.float64), (answers.answer == answers.token)[valid]), notes=tuple(notes),
-    )  # fmt: skip
+        task="language",
+        n=len(answers.loss),
+        figures=_token_figures(answers, seed),
+        twin=_token_figures(twin, seed) if twin is not None else {},
+        preparation=tuple(preparation),
+        reliability=reliability(answers.confidence[valid].astype(np.float64), (answers.answer == answers.token)[valid]),
+        notes=tuple(notes),
+    )
 
 
 def _token_figures(answers: Answers, seed: int) -> dict[str, Quantity]:
     assert (
         answers.loss is not None
-        and answers.answer is not None
-        and answers.token is not None
-        and answers.confidence is not None
+    )
+    assert (
+        answers.answer is not None
+    )
+    assert (
+        answers.token is not None
+    )
+    assert (
+        answers.confidence is not None
     )
     valid = answers.token >= 0
     count = valid.sum(1)
@@ -188,9 +228,13 @@ def embedding(
     """Behaviour of an encoder: how spread out its embeddings are (all alike would be a collapse)."""
     figures = _embedding_figures(answers, seed)
     return Behaviour(
-        task="embedding", n=len(answers.embedding) if answers.embedding is not None else 0, figures=figures,
-        twin=_embedding_figures(twin, seed) if twin is not None else {}, preparation=tuple(preparation), notes=tuple(notes),
-    )  # fmt: skip
+        task="embedding",
+        n=len(answers.embedding) if answers.embedding is not None else 0,
+        figures=figures,
+        twin=_embedding_figures(twin, seed) if twin is not None else {},
+        preparation=tuple(preparation),
+        notes=tuple(notes),
+    )
 
 
 def _embedding_figures(answers: Answers, seed: int) -> dict[str, Quantity]:

@@ -55,9 +55,14 @@ class Gallery:
         if text is None and self.dataset.kind == "texts":
             text = self._plain(row)
         return ExampleRef(
-            id=self.dataset.ids[row], label=label, answer=answer, activation=activation, image=self.picture(row),
-            tokens=text[0] if text else None, weights=text[1] if text else None,
-        )  # fmt: skip
+            id=self.dataset.ids[row],
+            label=label,
+            answer=answer,
+            activation=activation,
+            image=self.picture(row),
+            tokens=text[0] if text else None,
+            weights=text[1] if text else None,
+        )
 
     def _plain(self, row: int) -> tuple[tuple[str, ...], tuple[float, ...]] | None:
         if not isinstance(self.network.input, TokenInput):

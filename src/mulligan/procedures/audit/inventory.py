@@ -1,4 +1,6 @@
-"""The inventory: for each site its units, what they answer to, which are dead, saturated or duplicates, beside a random twin."""
+"""The inventory: for each site its units, what they answer to, which are dead, saturated or duplicates, beside a
+random twin.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,23 @@ class _Described:
 
 
 def take_inventory(
-    network: Network, dataset: Dataset, sites: Sequence[Site], recording: Recording, twin: Recording | None, groups: Int[np.ndarray, " n"], twin_groups: Int[np.ndarray, " m"],
-    group_names: Sequence[str], drives: Sequence[Drive], gallery: Gallery, run: Run, engine: Engine, budget: Budget, seed: int, emit: Emit, seconds_an_example: float,
-) -> tuple[SiteInventory, ...]:  # fmt: skip
+    network: Network,
+    dataset: Dataset,
+    sites: Sequence[Site],
+    recording: Recording,
+    twin: Recording | None,
+    groups: Int[np.ndarray, " n"],
+    twin_groups: Int[np.ndarray, " m"],
+    group_names: Sequence[str],
+    drives: Sequence[Drive],
+    gallery: Gallery,
+    run: Run,
+    engine: Engine,
+    budget: Budget,
+    seed: int,
+    emit: Emit,
+    seconds_an_example: float,
+) -> tuple[SiteInventory, ...]:
     """Describe every unit of every site; show a few. All units' figures go to tables/units.parquet."""
     described: list[_Described] = []
     table: dict[str, list[object]] = {
@@ -66,9 +82,13 @@ def take_inventory(
         picked = _units_to_show(site, values, chosen, dead, drives)
         rng = generator(seed, "strata", site.alias)
         item = _Described(
-            site, values, chosen, tuple(picked), {u: top(values[:, u], SHOWN_TOP) for u in picked},
+            site,
+            values,
+            chosen,
+            tuple(picked),
+            {u: top(values[:, u], SHOWN_TOP) for u in picked},
             {u: stratified(values[:, u], SHOWN_STRATIFIED, rng) for u in picked},
-        )  # fmt: skip
+        )
         described.append(item)
         floor = None
         twin_dead = None
@@ -92,10 +112,17 @@ def take_inventory(
             column = values[:, unit]
             known = chosen.group[unit] >= 0
             row = (
-                site.alias, unit, float(spread[:, unit].mean()), float(column.min()), float(column.max()), float((column > 0).mean()),
-                group_names[int(chosen.group[unit])] if known else None, *(float(v[unit]) if known else None for v in (chosen.auc, chosen.low, chosen.high)),
-                unit in set(dead), unit in set(full),
-            )  # fmt: skip
+                site.alias,
+                unit,
+                float(spread[:, unit].mean()),
+                float(column.min()),
+                float(column.max()),
+                float((column > 0).mean()),
+                group_names[int(chosen.group[unit])] if known else None,
+                *(float(v[unit]) if known else None for v in (chosen.auc, chosen.low, chosen.high)),
+                unit in set(dead),
+                unit in set(full),
+            )
             for name, value in zip(table, row, strict=True):
                 table[name].append(value)
     run.write_table("tables/units.parquet", table)
@@ -105,19 +132,34 @@ def take_inventory(
         by_unit.setdefault((drive.site, drive.unit), []).append(drive)
     return tuple(
         SiteInventory(
-            site=item.site.alias, meaning=network.meaning(item.site), axes=item.site.axes, shape=item.site.shape, pool=POOL, n=len(item.values), units=item.values.shape[1],
-            dead=tuple(extra["dead"]), saturated=tuple(extra["saturated"]), duplicates=tuple(extra["duplicates"]), selectivity=item.chosen.median(seed),  # type: ignore[arg-type]
-            twin=extra["twin"], twin_dead=extra["twin_dead"],  # type: ignore[arg-type]
-            cards=tuple(_card(item, unit, group_names, by_unit.get((item.site.alias, unit), ()), gallery, traces) for unit in item.cards),
+            site=item.site.alias,
+            meaning=network.meaning(item.site),
+            axes=item.site.axes,
+            shape=item.site.shape,
+            pool=POOL,
+            n=len(item.values),
+            units=item.values.shape[1],
+            dead=tuple(extra["dead"]),
+            saturated=tuple(extra["saturated"]),
+            duplicates=tuple(extra["duplicates"]),
+            selectivity=item.chosen.median(seed),  # type: ignore[arg-type]
+            twin=extra["twin"],
+            twin_dead=extra["twin_dead"],  # type: ignore[arg-type]
+            cards=tuple(
+                _card(item, unit, group_names, by_unit.get((item.site.alias, unit), ()), gallery, traces)
+                for unit in item.cards
+            ),
         )
         for item, extra in finished
-    )  # fmt: skip
+    )
 
 
 def _units_to_show(
     site: Site, values: np.ndarray, chosen: Selectivity, dead: Sequence[int], drives: Sequence[Drive]
 ) -> list[int]:
-    """Half of them those that drive an output most, the rest the most selective (or, without groups, the most peaked)."""
+    """Half of them those that drive an output most, the rest the most selective (or, without groups, the most
+    peaked).
+    """
     strongest = [d.unit for d in sorted(drives, key=lambda d: -abs(d.attribution.value)) if d.site == site.alias]
     if (chosen.group >= 0).any():
         rank = np.argsort(-np.nan_to_num(chosen.auc, nan=-1.0), kind="stable")
@@ -178,11 +220,17 @@ def _card(
         )  # type: ignore[arg-type]
 
     return UnitCard(
-        unit=unit, mean=float(column.mean()), low=float(column.min()), high=float(column.max()),
+        unit=unit,
+        mean=float(column.mean()),
+        low=float(column.min()),
+        high=float(column.max()),
         active=fraction(int((column > 0).sum()), len(column), "fraction of examples with an activation above zero"),
-        selectivity=item.chosen.quantity(unit), selective_for=group_names[int(item.chosen.group[unit])] if known else None,
-        top=shown(item.top[unit]), stratified=shown(item.stratified[unit]), drives=tuple(sorted(drives, key=lambda d: -abs(d.attribution.value))[:4]),
-    )  # fmt: skip
+        selectivity=item.chosen.quantity(unit),
+        selective_for=group_names[int(item.chosen.group[unit])] if known else None,
+        top=shown(item.top[unit]),
+        stratified=shown(item.stratified[unit]),
+        drives=tuple(sorted(drives, key=lambda d: -abs(d.attribution.value))[:4]),
+    )
 
 
 def grouping(

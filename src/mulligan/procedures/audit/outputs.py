@@ -1,4 +1,6 @@
-"""What drives each output: attribution ranks every unit of the chosen sites, ablation confirms as many as the budget buys."""
+"""What drives each output: attribution ranks every unit of the chosen sites, ablation confirms as many as the budget
+buys.
+"""
 
 from __future__ import annotations
 
@@ -124,9 +126,18 @@ class Explained:
 
 
 def explain(
-    network: Network, dataset: Dataset, sites: Sequence[Site], means: Mapping[str, Float[np.ndarray, " units"]], chosen: Sequence[Chosen], run: Run, engine: Engine,
-    budget: Budget, seed: int, emit: Emit, seconds_an_example: float,
-) -> Explained:  # fmt: skip
+    network: Network,
+    dataset: Dataset,
+    sites: Sequence[Site],
+    means: Mapping[str, Float[np.ndarray, " units"]],
+    chosen: Sequence[Chosen],
+    run: Run,
+    engine: Engine,
+    budget: Budget,
+    seed: int,
+    emit: Emit,
+    seconds_an_example: float,
+) -> Explained:
     """Rank by attribution, confirm by ablation."""
     aliases = [site.alias for site in sites]
     identity = digest(network.identity, dataset.identity, *(a + means[a].tobytes().hex() for a in aliases))
