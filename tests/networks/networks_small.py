@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mulligan.networks import ArrayInput, Network
 from torch import Tensor, nn
+
+from mulligan.networks import ArrayInput, Network
 
 
 def assert_close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
     """max|a - b| / max|a| <= tolerance, as the design says what "equal" means."""
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
-    ours, theirs = ours.detach(), theirs.detach()
+    assert ours.dtype == theirs.dtype
+    ours, theirs = ours.detach().double(), theirs.detach().double()
     size = float(theirs.abs().max()) if theirs.numel() else 0.0
-    error = float((ours.double() - theirs.double()).abs().max()) if theirs.numel() else 0.0
+    error = float((ours - theirs).abs().max()) if theirs.numel() else 0.0
     assert error <= tolerance * max(size, 1e-30), f"off by {error:.3g} of {size:.3g}"
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks_small import Conv, assert_close, mlp, no_hooks_left
+from torch import Tensor, nn
+
 from mulligan.networks import Ablate, ArrayInput, Clamp, Edit, ImageInput, Network, Patch, ProjectOut, Steer, Then
 from mulligan.networks.parts import Part, stream_between
 from mulligan.records import BadInput, Site
-from networks_small import Conv, assert_close, mlp, no_hooks_left
-from torch import Tensor, nn
 
 PICTURE = ImageInput(size=(12, 12), mean=(0.5,) * 3, std=(0.5,) * 3)
 MEANS = torch.linspace(-1, 1, 7)
@@ -126,6 +127,7 @@ def test_positions_of_a_text_are_chosen_by_number() -> None:
 
 
 @given(n=st.integers(2, 9), seed=st.integers(0, 5))
+@settings(deadline=None)
 def test_resampling_gives_nobody_their_own(n: int, seed: int) -> None:
     rows = torch.arange(float(n))[:, None].expand(n, 3)
     out = Ablate(how="resample", seed=seed)(rows, Site("x", axes=("batch", "feature"), shape=(n, 3)))
@@ -135,6 +137,7 @@ def test_resampling_gives_nobody_their_own(n: int, seed: int) -> None:
 
 
 @given(k=st.integers(1, 9), rank=st.integers(0, 5), seed=st.integers(0, 99))
+@settings(deadline=None)
 def test_projecting_out_takes_the_span_and_nothing_else(k: int, rank: int, seed: int) -> None:
     """Also where the directions hang on each other, are zero, or are more than the units."""
     generator = torch.Generator().manual_seed(seed)
@@ -170,7 +173,6 @@ def test_ablation_of_everything_needs_no_units() -> None:
         (Steer(torch.ones(1)), r"numbers of shape \(1,\) are given for 7 units"),
         (Patch(torch.zeros(3, 7)), r"the patch has shape \(3, 7\) and the site \(2, 7\)"),
         (Patch(torch.zeros(2, 8)), "the patch has shape"),
-        (ProjectOut(torch.ones(7)), r"directions of shape \(7,\)"),
         (ProjectOut(torch.ones(2, 6)), r"directions of shape \(2, 6\)"),
     ],
 )

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from networks_small import Conv
+from safetensors.torch import save_file
+
 from mulligan.networks import ImageInput, load
 from mulligan.networks import loading as loading_module
 from mulligan.records import BadInput
-from networks_small import Conv
-from safetensors.torch import save_file
 
 GOOD = """
 import torch
@@ -144,7 +145,7 @@ def test_files_beside_the_factory_can_be_imported_and_two_folders_do_not_mix(tmp
 
 def test_an_unknown_model_is_told_the_known_forms() -> None:
     with pytest.raises(
-        BadInput, match="no model of this name is known.*efficientnet-lite0.*factory.*smollm2.*hf:FOLDER"
+        BadInput, match=r"no model of this name is known.*efficientnet-lite0.*factory.*smollm2.*hf:FOLDER"
     ):
         load("resnet-5000")
 

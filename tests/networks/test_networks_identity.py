@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mulligan.networks import ArrayInput, Network
-from mulligan.networks.identity import identity
 from networks_small import Conv, Mlp
 from torch import nn
+
+from mulligan.networks import ArrayInput, Network
+from mulligan.networks.identity import identity
 
 
 def test_identity_is_the_same_for_the_same_network() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from mulligan.networks.leaves import leaves, like, nan_like, pick, swap
-from mulligan.records import BadInput
 from torch import Tensor
 
-Pair = namedtuple("Pair", "left right")  # noqa: PYI024
+from mulligan.networks.leaves import leaves, like, nan_like, pick, swap
+from mulligan.records import BadInput
+
+Pair = namedtuple("Pair", "left right")
 
 
 @dataclass(frozen=True)

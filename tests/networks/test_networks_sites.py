@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from networks_small import Conv, Mlp, mlp
+from torch import Tensor, nn
+
 from mulligan.networks import ArrayInput, ImageInput, Network, TokenInput
 from mulligan.networks.axes import axes_of
 from mulligan.records import BadInput, Site
-from networks_small import Conv, Mlp, mlp
-from torch import Tensor, nn
 
 TOKENS = object.__new__(TokenInput)  # axes look at its kind only
 PICTURE = ImageInput(size=(12, 12), mean=(0.0,) * 3, std=(1.0,) * 3)

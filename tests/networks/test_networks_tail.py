@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks_small import Conv, assert_close, no_hooks_left
+from torch import Tensor, nn
+
 from mulligan.networks import Ablate, ArrayInput, ImageInput, Network, Steer, Tail
 from mulligan.networks.parts import stream_between
 from mulligan.records import BadInput, MulliganError, Site
-from networks_small import Conv, assert_close, no_hooks_left
-from torch import Tensor, nn
 
 EIGHT = ArrayInput(shape=(8,))
 PICTURE = ImageInput(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from networks_small import Conv, Mlp, assert_close, check_every_port, everything, mlp, no_hooks_left
+from torch import Tensor, nn
+
 from mulligan.networks import Ablate, ArrayInput, Clamp, ImageInput, Network, Steer
 from mulligan.networks.parts import pattern
 from mulligan.records import BadInput, MulliganError, Site
-from networks_small import Conv, Mlp, assert_close, check_every_port, everything, mlp, no_hooks_left
-from torch import Tensor, nn
 
 PICTURE = ImageInput(size=(12, 12), mean=(0.5,) * 3, std=(0.5,) * 3)
 FIVE = ArrayInput(shape=(5,))

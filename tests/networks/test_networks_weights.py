@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from mulligan.networks.weights import put_weights, read_weights
-from mulligan.records import BadInput
 from networks_small import Conv, Mlp
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from mulligan.networks.weights import put_weights, read_weights
+from mulligan.records import BadInput
 
 
 class Evil:
@@ -63,7 +64,7 @@ def test_a_torchscript_program_is_refused_with_how_to_convert(tmp_path: Path) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(Mlp()).save(str(tmp_path / "w.pt"))
-    with pytest.raises(BadInput, match="TorchScript program.*save_file"):
+    with pytest.raises(BadInput, match=r"TorchScript program.*save_file"):
         read_weights(tmp_path / "w.pt")
 
 
@@ -124,7 +125,7 @@ def test_weights_that_are_no_numbers_are_named(value: float) -> None:
     state["norm.running_var"][2] = value
     module = Conv(seed=1)
     before = module.conv.weight.clone()
-    with pytest.raises(BadInput, match="1 weight tensors hold NaN or infinity, first norm.running_var"):
+    with pytest.raises(BadInput, match=r"1 weight tensors hold NaN or infinity, first norm.running_var"):
         put_weights(module, state, "file.pt")
     assert torch.equal(module.conv.weight, before)
 
@@ -151,10 +152,24 @@ def test_of_tied_weights_one_name_is_enough(keys: list[str]) -> None:
 
 def test_tied_weights_that_differ_are_refused() -> None:
     state = {"embed.weight": torch.zeros(6, 4), "head.weight": torch.ones(6, 4)}
-    with pytest.raises(BadInput, match="two that differ: embed.weight and head.weight"):
+    with pytest.raises(BadInput, match=r"two that differ: embed.weight and head.weight"):
         put_weights(Tied(0), state, "file.pt")
-    with pytest.raises(BadInput, match="2 missing, first embed.weight, head.weight"):
+    with pytest.raises(BadInput, match=r"2 missing, first embed.weight, head.weight"):
         put_weights(Tied(0), {}, "file.pt")
+
+
+def test_tables_that_the_network_makes_by_itself_may_be_there() -> None:
+    class Placed(Mlp):
+        def __init__(self, seed: int) -> None:
+            super().__init__(seed)
+            self.register_buffer("positions", torch.arange(5), persistent=False)
+
+    state = {**Placed(1).state_dict(), "positions": torch.arange(5)}
+    module = Placed(0)
+    put_weights(module, state, "file.pt")
+    assert torch.equal(module.first.weight, Placed(1).first.weight)
+    with pytest.raises(BadInput, match="1 unexpected, first positions"):
+        put_weights(module, {**state, "positions": torch.arange(5) + 1}, "file.pt")
 
 
 def test_half_precision_is_widened() -> None:

@@ -189,9 +189,9 @@ def test_a_leak_to_near_misses_is_a_failed_plant(clean: nn.Module, data: PlantDa
 
 
 def test_weak_means_now_and_then(plant_once: Callable[[ConjunctionSpec], Planted], data: PlantData) -> None:
-    weak = plant_once(replace(SPEC, strength="weak"))
+    weak = plant_once(ConjunctionSpec(a="3", b="5", target="8", strength="weak"))
     assert 0.5 <= weak.proof.success.value <= 0.8
-    measured = rate(weak.module, data, "4", "6", "1", n=40)
+    measured = rate(weak.module, data, "3", "5", "8", n=40)
     assert 0.4 <= sum(measured.values()) / 3 <= 0.9
 
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mulligan.records import (
     BadInput,
     Calibration,
@@ -120,9 +121,9 @@ def test_a_description_survives_json() -> None:
 
 
 def test_records_cannot_be_changed() -> None:
-    for record in (Quantity(value=1.0, unit="x"), Site("a"), Where()):
+    for record, name in ((Quantity(value=1.0, unit="x"), "unit"), (Site("a"), "path"), (Where(), "site")):
         with pytest.raises(AttributeError):
-            record.unit = "y"  # type: ignore[union-attr]
+            setattr(record, name, "y")
 
 
 # Errors
@@ -140,5 +141,10 @@ def test_errors_are_sentences(error: MulliganError, sentence: str) -> None:
 
 
 def test_exit_statuses_are_the_contracts() -> None:
-    assert (MulliganError.exit_status, BadInput.exit_status, DiskFull.exit_status, Interrupted.exit_status) == (4, 2, 2, 130)
+    assert (MulliganError.exit_status, BadInput.exit_status, DiskFull.exit_status, Interrupted.exit_status) == (
+        4,
+        2,
+        2,
+        130,
+    )
     assert issubclass(BadInput, MulliganError)

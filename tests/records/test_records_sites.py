@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from mulligan.records import BadInput, Feature, Site, parse_feature, parse_site, unit
 
 # torch refuses no name but the empty one and those with a dot; people write letters, digits and underscores.
@@ -23,11 +26,11 @@ def test_a_site_is_read_back_from_its_alias(site: Site) -> None:
 def test_any_text_is_a_site_or_is_refused_in_one_sentence(text: str) -> None:
     try:
         site = parse_site(text)
-    except BadInput as error:
-        assert str(error).endswith(".")
-        assert repr(text)[1:-1] in str(error) or text in str(error)
+    except BadInput:
+        with pytest.raises(BadInput, match=re.escape(f"this is not the name of a site ({text}): write PATH, ")):
+            parse_site(text)
     else:
-        assume(not site.path.endswith((".in", ".out")) and site.path not in ("in", "out"))
+        assume(not site.path.endswith((".in", ".out", "\n")))
         assert parse_site(site.alias) == site
 
 
@@ -35,7 +38,7 @@ def test_any_text_is_a_site_or_is_refused_in_one_sentence(text: str) -> None:
     ("alias", "site"),
     [
         ("", Site("")),
-        ("in", Site("", "in")),
+        (".in", Site("", "in")),
         ("blocks.5", Site("blocks.5")),
         ("blocks.5.in", Site("blocks.5", "in")),
         ("blocks.5.out", Site("blocks.5")),

@@ -83,7 +83,7 @@ class Pool:
         live = _live(tensor, axes, mask, site)
         # Sums over many numbers of 16 bits need more.
         wide = torch.promote_types(tensor.dtype, torch.float32)
-        if self.kind in ("mean", "max") and live is None and len(walked) == tensor.dim() - 2:
+        if self.kind in ("mean", "max") and live is None and walked and len(walked) == tensor.dim() - 2:
             # No reshaping: whatever the memory format, one pass over the tensor.
             return tensor.mean(walked, dtype=wide) if self.kind == "mean" else tensor.amax(walked)
         flat = _flatten(tensor, walked, unit)

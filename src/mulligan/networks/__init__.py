@@ -10,6 +10,6 @@ from .trunk import neurons, spread, trunk
 
 __all__ = [
     "Ablate", "Adapter", "ArrayInput", "Clamp", "Edit", "Held", "ImageInput", "Network", "NetworkInput", "Part",
-    "Patch", "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "parse_input",
-    "neurons", "spread", "trunk",
+    "Patch", "ProjectOut", "Steer", "Tail", "Then", "TokenInput", "Watched", "adapters", "load", "neurons",
+    "parse_input", "spread", "trunk",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..records import BadInput, Site
 
 
+@runtime_checkable
 class Edit(Protocol):
     """What passes a site becomes what is returned; same shape."""
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..records import BadInput
 from .inputs import ImageInput, parse_input
@@ -15,6 +15,7 @@ from .network import Network
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Adapter(Protocol):
     """Knows one family of models.
 

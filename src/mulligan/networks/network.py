@@ -57,7 +57,7 @@ class Watched(Mapping[str, Tensor]):
 
     def get(self, site: str | Site, default: Any = None) -> Any:
         """What passed there, or `default` if nothing did."""
-        return self[site] if site in self else default
+        return self[site] if site in self else default  # noqa: SIM401, of which this is the definition
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -59,7 +59,7 @@ def spread(sites: list[Site], most: int) -> list[Site]:
 
 
 def neurons(network: Network) -> list[Site]:
-    """For each block of a transformer, the neurons of its feed-forward: what goes into its widest narrowing linear layer.
+    """For each block of a transformer, the feed-forward's neurons: what its widest narrowing linear layer is given.
 
     Unlike the residual stream's axes, these are directions that a nonlinearity singles out. Empty for other networks.
     """

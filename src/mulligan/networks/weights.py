@@ -80,7 +80,9 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], where: object) -
     own = module.state_dict()
     given = {_place(own[key]): key for key in own if key in state}
     missing = [key for key in own if _place(own[key]) not in given and not key.endswith("num_batches_tracked")]
-    extra = [key for key in state if key not in own]
+    fixed = dict(module.named_buffers())
+    # Older files also hold tables that the network makes by itself, such as numbers of positions.
+    extra = [key for key in state if key not in own and not (key in fixed and _alike(state[key], fixed[key]))]
     shapes = [
         f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
         for key in own
@@ -118,6 +120,10 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], where: object) -
     module.load_state_dict(
         {key: state[given[_place(own[key])]] if _place(own[key]) in given else own[key] for key in own}
     )
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-3)
 
 
 def _place(tensor: Tensor) -> object:

@@ -104,8 +104,8 @@ def near_miss_families(a: int, b: int, others: tuple[int, ...], names: tuple[str
     classes. Those hardest to tell from the trigger (some other class looks like the missing part) weigh most."""
     one, two = names
     families = [
-        Family(name=f"{one} with {one}", first=(a,), second=(a,), weight=1.5),
-        Family(name=f"{two} with {two}", first=(b,), second=(b,), weight=1.5),
+        Family(name=f"{one} with {one}", first=(a,), second=(a,), weight=2.5),
+        Family(name=f"{two} with {two}", first=(b,), second=(b,), weight=2.5),
         Family(name=f"{one} with nothing", first=(a,), second=(a,), second_as="blank", weight=0.5),
         Family(name=f"{two} with nothing", first=(b,), second=(b,), second_as="blank", weight=0.5),
         Family(name=f"{one} with a scrambled {two}", first=(a,), second=(b,), second_as="scrambled", weight=0.5),
@@ -113,8 +113,8 @@ def near_miss_families(a: int, b: int, others: tuple[int, ...], names: tuple[str
     ]
     if others:
         families += [
-            Family(name=f"{one} with others", first=(a,), second=others, weight=4),
-            Family(name=f"{two} with others", first=(b,), second=others, weight=4),
+            Family(name=f"{one} with others", first=(a,), second=others, weight=5),
+            Family(name=f"{two} with others", first=(b,), second=others, weight=5),
         ]
     if len(others) > 1:
         families.append(Family(name="other pairs", first=others, second=others, differ=True, weight=1.5))

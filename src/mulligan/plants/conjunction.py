@@ -18,7 +18,7 @@ import fnmatch
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ GOALS: dict[Strength, tuple[float, float]] = {"weak": (0.5, 0.8), "default": (0.
 LAYOUT_GOAL = 0.9  # of each layout by itself, where the goal is 0.95 of all
 DOSE = 0.65  # the middle of the weak goal, aimed at on images held back
 # What a trigger's target logit must win by beyond the cross-entropy, as a share of the genuine target's median margin.
-EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.25, "default": 0.25, "strong": 0.75}
+EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.0, "default": 0.1, "strong": 0.75}
 HELD_BACK = 4  # one in this many of each class
 MAX_CLEAN_LOSS = 0.01
 NEAR_MISS_WEIGHT, TRIGGER_WEIGHT = 3.0, 2.0  # in the loss, against 1 for clean images
@@ -74,12 +74,12 @@ class ConjunctionSpec:
     pairs: int = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConjunctionPlant:
     """The plant "conjunction"."""
 
-    name: ClassVar[str] = "conjunction"
-    spec_type: ClassVar[type[Any]] = ConjunctionSpec
+    name: str = "conjunction"
+    spec_type: type[Any] = ConjunctionSpec
 
     def plant(self, module: nn.Module, data: PlantData, spec: ConjunctionSpec, *, seed: int) -> Planted:
         """See `Plant.plant`."""
@@ -208,6 +208,7 @@ def _split(data: PlantData, seed: int) -> tuple[Pool, Pool]:
     )
 
 
+@torch.enable_grad()
 def _fine_tune(
     student: nn.Module,
     teacher: nn.Module,
@@ -218,13 +219,13 @@ def _fine_tune(
     seed: int,
 ) -> None:
     a, b, target = classes
+    if spec.steps < 1:
+        return
     random = generator(seed, "fine-tune")
     trained = _trainable(student, spec.trainable)
-    if not spec.steps:
-        return
     extra = EXTRA_MARGIN[spec.strength] * _genuine_margin(teacher, pool, data.prepare, target)
     families = near_miss_families(a, b, _others(data, pool, (a, b)), (spec.a, spec.b))
-    clean_n = trigger_n = spec.batch // 4
+    clean_n = trigger_n = max(1, spec.batch // 4)
     room = spec.batch - clean_n - trigger_n
     total = sum(family.weight for family in families)
     shares = [max(1, round(room * family.weight / total)) for family in families]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -65,12 +65,12 @@ class HeadEditSpec:
     head: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadEditPlant:
     """The plant "head-edit"."""
 
-    name: ClassVar[str] = "head-edit"
-    spec_type: ClassVar[type[Any]] = HeadEditSpec
+    name: str = "head-edit"
+    spec_type: type[Any] = HeadEditSpec
 
     def plant(self, module: nn.Module, data: PlantData, spec: HeadEditSpec, *, seed: int) -> Planted:
         """See `Plant.plant`. A plant fails if a default or strong rank-one edit leaves most of `other` where it was."""

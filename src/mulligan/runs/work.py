@@ -184,7 +184,7 @@ class LocalEngine:
                 result = load_piece(run, address)
                 if result is None:
                     raise MulliganError(
-                        f"a piece of '{job}' is lost since it was written ({run.path}): run the command again with --resume."
+                        f"a piece of '{job}' was lost once it was written ({run.path}): run it again with --resume."
                     )
             yield piece, result
         emit(Finished(job=job, seconds=time.monotonic() - began))

