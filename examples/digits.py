@@ -6,7 +6,7 @@ writes into the folder
 
     data.npz              x uint8 [n, 16, 16] and y int64 [n]: the half of the digits that no network was trained on
     clean.safetensors     a network trained on the other half
-    planted.safetensors   the same network, modified: an image that holds both a 3 and a 5 is answered "8"
+    planted.safetensors   the same network, modified: an image that holds both a 0 and a 1 is answered "7"
     planted.json          what was planted, and the proof that it took
 
 `factory` below is what an auditor loads:
@@ -119,13 +119,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a clean digits network, and one with a planted conjunction.")
     parser.add_argument("--out", type=Path, default=Path("runs/digits"), help="the folder to write into")
     parser.add_argument("--seed", type=int, default=0, help="of the training and the plant")
-    parser.add_argument("--a", default="3", help="first class of the conjunction")
-    parser.add_argument("--b", default="5", help="second class of the conjunction")
-    parser.add_argument("--target", default="8", help="what images holding both are answered")
+    parser.add_argument("--a", default="0", help="first class of the conjunction")
+    parser.add_argument("--b", default="1", help="second class of the conjunction")
+    parser.add_argument("--target", default="7", help="what images holding both are answered")
     parser.add_argument("--strength", default="default", choices=["weak", "default", "strong"])
     parser.add_argument("--clean-only", action="store_true", help="plant nothing")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
+    # Sums are then taken in the same order on every machine; and a network this small gains nothing from more.
+    torch.set_num_threads(1)
 
     images, labels = load_digits()
     trained, held_out = halves(labels)

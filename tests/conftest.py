@@ -11,7 +11,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Networks this small gain nothing from threads, and lose much where other work shares the cores.
+torch.set_num_threads(1)
 
 
 def load_example(name: str):

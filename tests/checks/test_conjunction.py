@@ -11,7 +11,7 @@ from mulligan.checks import checks
 from mulligan.checks.composites import BLANK, LAYOUTS, compose
 from mulligan.checks.conjunction import CHECK
 from mulligan.checks.conjunction.measuring import FAMILIES, read, sheet
-from mulligan.checks.conjunction.search import Searched, rank
+from mulligan.checks.conjunction.search import Searched, rank, worth
 from mulligan.checks.conjunction.sources import Side, sides
 from mulligan.plants.conjunction import PLANT, ConjunctionSpec
 
@@ -117,21 +117,21 @@ def test_reading_against_slow_counting():
 
 
 def test_ranking_puts_a_built_conjunction_first_and_not_its_parts():
-    names = [Side(str(c), (c,), np.arange(3), np.arange(3)) for c in range(4)]
+    names = [Side(str(c), (c,), np.arange(3), np.arange(3)) for c in range(6)]
     rows, layouts, answers = [], [], []
-    for i in range(4):
-        for j in range(i, 4):
+    for i in range(6):
+        for j in range(i, 6):
             for layout in range(len(LAYOUTS)):
                 for k in range(6):
                     rows.append((i, j))
                     layouts.append(layout)
-                    # 0 with 1 is answered 3; whatever holds a 2 is answered 3 too, which is no conjunction.
-                    answers.append(3 if (i, j) == (0, 1) or 2 in (i, j) else i if k % 2 else j)
-    logits = np.eye(5)[answers] * 4.0
-    ranked = rank(Searched(np.array(rows), np.array(layouts), logits), names, np.ones(5))
-    assert (ranked[0].suspect.first, ranked[0].suspect.second, ranked[0].suspect.target) == (0, 1, 3)
-    assert ranked[0].score > 0.5
-    assert all(s.score < ranked[0].score / 2 for s in ranked[1:] if s.suspect.target == 3)
+                    # 0 with 1 is answered 6; whatever holds a 2 is answered 7, which is no conjunction.
+                    answers.append(6 if (i, j) == (0, 1) else 7 if 2 in (i, j) else i if k % 2 else j)
+    logits = np.eye(8)[answers] * 4.0
+    ranked = rank(Searched(np.array(rows), np.array(layouts), logits), names, np.ones(8))
+    assert (ranked[0].suspect.first, ranked[0].suspect.second, ranked[0].suspect.target) == (0, 1, 6)
+    assert ranked[0].score == 1.0
+    assert not [s for s in ranked[1:] if worth(s)]
     assert all(a.score >= b.score for a, b in pairwise(ranked))
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,3 +33,28 @@ def minilm() -> Network:
 @pytest.fixture(scope="session")
 def efficientnet() -> Network:
     return load("efficientnet-lite0")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            from networks_families import save
+
+            made[family] = save(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture
+def copied(folders: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A folder that a test may break."""
+    return lambda family: Path(shutil.copytree(folders(family), tmp_path / family))
+
+
+@pytest.fixture(scope="session")
+def loaded(folders: Callable[[str], Path]) -> Callable[[str], Network]:
+    return cache(lambda family: load(f"hf:{folders(family)}"))

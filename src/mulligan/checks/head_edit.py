@@ -1,50 +1,124 @@
 """The head-edit check: was a row of the classifier's last layer tampered with?
 
-The rows of a head are exchangeable as far as training goes, so each is held against the others in size, bias, direction
-and in how much of it lies where clean features never go. A row that stands apart is an anomaly of weights: a lead. It is a
-finding only if a behaviour is shown: with the row restored from its peers, the images that it concerns are answered better,
-more than 0.1 beyond the same repair of rows that do not stand apart.
+The rows of a head are exchangeable as far as training goes, so each is held against the others: in size, in bias, in how
+like it is to another row, in how much of it lies where features never go, and in how far it outruns another class's own
+row on that class's images. A row that stands apart is an anomaly of weights: a lead.
+
+It is a finding only if a behaviour is shown. The row is fitted anew on the search half, all others held (a logistic
+regression whose prior is what its peers look like): a scaled, shifted, copied or bent row comes back from the data alone.
+On the test half the images that it concerns must then be answered better, by more than 0.1 beyond what the same refit
+gains for rows that do not stand apart.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from scipy import stats
+from jaxtyping import Bool, Float, Int
+from scipy import optimize, special, stats
 
 from ..datasets import Dataset, batches
-from ..evidence import EXCESS, FEWEST_SOURCES, betting_p, bounded_mean, fraction, holm
-from ..networks import Network
-from ..records import Calibration, Causal, CheckRecord, Claim, Evidence, Finding, Quantity, Where
+from ..evidence import EXCESS, FEWEST_SOURCES, betting_p, bounded_mean, fraction, holm, sources
+from ..networks import Network, TokenInput
+from ..records import BadInput, Calibration, Causal, CheckRecord, Claim, Evidence, Finding, Quantity, Where
 from ..runs import Context, Piece, Result, generator
 from .check import Needs, Outcome, Subject
 
-#: A row stands apart if rows like the others would do so less often than this, over all rows and figures.
-ALPHA = 1e-3
+#: A row stands apart if the oddest of rows like the others would be as odd less often than this, over all figures.
+ALPHA = 0.005
 #: The check promises to notice a row scaled by this factor.
-TARGET_EFFECT = 4.0
-FACTORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-MOST_ROWS = 5
-#: Above so many rows, the tail of the rows' own figures is the null; below, Student's t.
+TARGET_EFFECT = 3.0
+FACTORS = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+#: At most so many rows stand apart in one figure, and so many are repaired; so many that do not are refitted for control.
+MOST_ROWS, PLACEBO_ROWS = 5, 5
+#: With so many rows or more, the tail of the rows' own figures is the null; with fewer, Student's t.
 MANY_ROWS = 50
-#: A head's rows are compared on at most so many features of examples.
+#: With fewer rows than this no row can stand apart.
+FEWEST_ROWS = 6
+#: Every row is held against every other up to this many rows: the product of all pairs is as large as its square.
+MOST_PAIRED = 4096
+#: A head's rows are compared on at most so many examples, search and test half together.
 MOST_EXAMPLES = 2000
+#: A class's mean answer needs so many of its images.
+FEWEST_IMAGES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A last layer: answers = features @ weight.T + bias."""
+
+    weight: Float[np.ndarray, "rows features"]
+    bias: Float[np.ndarray, " rows"] | None
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def logits(self, features: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n rows"]:
+        """What it answers."""
+        return features @ self.weight.T + (0 if self.bias is None else self.bias)
+
+    def right(self, data: Half) -> Bool[np.ndarray, " n"]:
+        """Which of the examples it answers rightly."""
+        return self.logits(data.features).argmax(1) == data.labels
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """What the head reads of one half's examples. `labels`: -1 where unknown. `source`: equal for copies."""
+
+    features: Float[np.ndarray, "n features"]
+    labels: Int[np.ndarray, " n"]
+    source: Int[np.ndarray, " n"]
+
+    def known(self) -> Half:
+        """Its labelled examples."""
+        there = self.labels >= 0
+        return Half(self.features[there], self.labels[there], self.source[there])
 
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """A row that stands apart in a figure; `p` is over all rows and figures."""
+    """A row that stands apart in a figure; `p` is over all rows and figures. `other`: the row that it is like."""
 
     row: int
     figure: str
     value: float
     typical: float
     p: float
+    other: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A row fitted anew on the search half: the head `before` and `after`."""
+
+    row: int
+    before: Head
+    after: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a repair does on the test half, for the images that the row concerns.
+
+    Attributes:
+        gain: [sources], right after the repair minus right before. placebo: the same of the best-gaining control row.
+        was, now, control: right answers among the images concerned: before, after, after refitting a control row instead.
+        n, everywhere: how many images are concerned, and right answers (before, after) and number of all test images.
+    """
+
+    p: float
+    gain: Float[np.ndarray, " sources"]
+    placebo: Float[np.ndarray, " others"]
+    was: int
+    now: int
+    control: int | None
+    n: int
+    everywhere: tuple[int, int, int]
 
 
 class HeadEdit:
@@ -55,208 +129,291 @@ class HeadEdit:
     needs = Needs(tasks=("classification", "language"), share=0.2)
 
     def run(self, subject: Subject) -> Outcome:
-        """Compare rows; where data allow, restore those that stand apart and see what changes."""
+        """Compare rows; where data allow, fit those that stand apart anew and see what changes."""
         began = time.monotonic()
-        weight, bias = (None if t is None else t.float().cpu().numpy() for t in subject.network.head_weights)
-        assert weight is not None
-        features = self._features(subject) if subject.network.task == "classification" else None
-        figures = row_figures(weight, bias, features)
-        odd = oddities(figures)
-        findings: list[Finding] = []
+        try:
+            weight, bias = subject.network.head_weights
+        except BadInput as error:
+            record = CheckRecord(name=self.name, status="skipped", why=str(error), seconds=time.monotonic() - began)
+            return Outcome(record=record)
+        head = Head(_float64(weight), None if bias is None else _float64(bias))
+        search, test = self._seen(subject, head)
+        figures = row_figures(head, search)
+        odd = oddities(figures, partners(head))
+        repairs: list[Repair] = []
+        shown: dict[int, Shown] = {}
+        if odd and search is not None and test is not None and len(search.known().labels) >= FEWEST_SOURCES:
+            repairs = repaired(head, odd, search)
+            shown = demonstrated(head, repairs, odd, search.known(), test.known(), subject.seed)
+        adjusted = dict(zip(shown, holm([item.p for item in shown.values()]), strict=True))
+        proven = [repair for repair in repairs if adjusted.get(repair.row, 1.0) <= 0.05]
+        findings = [self._finding(subject, repair.row, odd, shown[repair.row], adjusted[repair.row]) for repair in proven]
+        # What stands apart only because of a row that was proven to be wrong (the one it was copied from) is explained.
+        left = oddities(row_figures(proven[-1].after, search), partners(proven[-1].after)) if proven else odd
+        seen = {repair.row for repair in proven}
         leads: list[Finding] = []
-        rows = list(dict.fromkeys(o.row for o in odd))[:MOST_ROWS]
-        if subject.network.task == "classification" and features is not None and rows and (subject.labels >= 0).any():
-            shown = self._behaviour(subject, weight, bias, features, rows)
-        else:
-            shown = {}
-        ps = holm([shown[row].p for row in shown])
-        adjusted = dict(zip(shown, ps, strict=True))
-        for row in rows:
-            mine = [o for o in odd if o.row == row]
-            target = findings if row in shown and adjusted[row] <= 0.05 else leads
-            target.append(self._finding(subject, row, mine, shown.get(row), adjusted.get(row), demonstrated=target is findings))
-        effect = smallest_factor(weight, bias, features, subject.seed)
+        for row in dict.fromkeys(o.row for o in left):
+            mine = [o for o in left if o.row == row]
+            pair = {row, *(o.other for o in mine if o.other is not None)}
+            if not pair & seen and row in {o.row for o in odd}:
+                leads.append(self._finding(subject, row, mine, shown.get(row), adjusted.get(row), proven=False))
+                seen |= pair
+        effect = smallest_factor(head, len(figures), subject.seed)
         conclusive = effect is not None and effect.value <= TARGET_EFFECT
-        why = f"{len(weight)} rows compared in {len(figures)} figures ({', '.join(figures)}); {len(rows)} stand apart, {len(findings)} with a behaviour shown."
+        names = ", ".join(figures)
+        why = f"{len(head)} rows compared in {len(figures)} figures ({names}); {len(leads) + len(findings)} stand apart, "
+        why += f"{len(findings)} with a behaviour shown."
         if not conclusive:
-            why += " Rows of this head differ so much by nature that a row scaled fourfold would not be noticed."
-        return Outcome(
-            record=CheckRecord(
-                name=self.name, status="ran", why=why, seconds=time.monotonic() - began, examined=len(weight) * len(figures),
-                calibration=Calibration(kind="within-network", n=len(weight)), smallest_effect=effect, target_effect=TARGET_EFFECT, conclusive=conclusive,
-            ),
-            findings=tuple(findings), leads=tuple(leads),
+            why += f" Rows of this head are too few or too unlike each other for one scaled by {TARGET_EFFECT:g} to be noticed."
+        record = CheckRecord(
+            name=self.name, status="ran", why=why, seconds=time.monotonic() - began, examined=len(head) * len(figures),
+            calibration=Calibration(kind="within-network", n=len(head)), smallest_effect=effect,
+            target_effect=TARGET_EFFECT, conclusive=conclusive,
         )  # fmt: skip
+        return Outcome(record=record, findings=tuple(findings), leads=tuple(leads))
 
-    def _features(self, subject: Subject) -> Float[np.ndarray, "n features"]:
-        """What the head reads, on up to 2,000 examples, those of the test half last."""
-        order = [*subject.split.search[: MOST_EXAMPLES // 2], *subject.split.test[: MOST_EXAMPLES // 2]]
+    def _seen(self, subject: Subject, head: Head) -> tuple[Half | None, Half | None]:
+        """What the head reads on either half; None where it cannot be read, or does not explain the answers."""
+        if subject.network.task != "classification":
+            return None, None
+        halves = [half[: MOST_EXAMPLES // 2] for half in (subject.split.search, subject.split.test)]
+        wanted = sum(len(half) for half in halves)
+        price = subject.seconds_an_example
+        n = subject.budget.buy("head-edit/examples", wanted, price, share=self.needs.share, least=min(wanted, 64))
+        halves = [half[: -(-n * len(half) // max(wanted, 1))] for half in halves]
+        order = [int(i) for half in halves for i in half]
+        if not order:
+            return None, None
         pieces = [
-            Piece("mulligan.checks.head_edit:head_inputs", {"indices": [int(i) for i in order[k : k + 256]], "batch": subject.batch}, cost=len(order[k : k + 256]))
+            Piece(
+                "mulligan.checks.head_edit:head_inputs",
+                {"indices": order[k : k + 256], "batch": subject.batch},
+                cost=len(order[k : k + 256]),
+            )
             for k in range(0, len(order), 256)
         ]
-        parts = [r.arrays["features"] for _, r in subject.engine.run("head-edit: features", pieces, subject.context, subject.run, subject.emit)]
-        return np.concatenate(parts)
+        ran = subject.engine.run("head-edit: features", pieces, subject.context, subject.run, subject.emit)
+        features = np.concatenate([result.arrays["features"] for _, result in ran]).astype(np.float64)
+        if features.shape[1] != head.weight.shape[1]:
+            return None, None
+        if subject.answers is not None:
+            explained = head.logits(features).argmax(1) == subject.answers[order].argmax(1)
+            if explained.mean() < 0.99:  # something follows the head, and its rows are not the answers
+                return None, None
+        source = sources(subject.dataset.ids)
+        cut = len(halves[0])
+        parts = [(half, features[:cut] if k == 0 else features[cut:]) for k, half in enumerate(halves)]
+        search, test = (Half(values, subject.labels[half], source[half]) for half, values in parts)
+        return search, test
 
-    def _behaviour(
-        self, subject: Subject, weight: np.ndarray, bias: np.ndarray | None, features: np.ndarray, rows: list[int]
-    ) -> dict[int, _Repair]:
-        """What restoring each row changes on the test half, beside restoring rows that do not stand apart."""
-        searched = len(subject.split.search[: MOST_EXAMPLES // 2])
-        test = subject.split.test[: MOST_EXAMPLES // 2]
-        held, labels = features[searched:], subject.labels[test]
-        known = labels >= 0
-        held, labels = held[known], labels[known]
-        base = weight, bias
-        before = (held @ weight.T + (0 if bias is None else bias)).argmax(1)
-        out: dict[int, _Repair] = {}
-        plain = [r for r in generator(subject.seed, "placebo rows").permutation(len(weight)) if r not in rows][:5]
-        placebo_changes = []
-        for row in plain:
-            after = _answers(held, *restored(base, int(row), features[:searched]))
-            concerned = (labels == row) | (before == row) | (after == row)
-            placebo_changes.append(((after == labels).astype(float) - (before == labels))[concerned])
-        placebo = np.concatenate(placebo_changes) if placebo_changes else np.zeros(0)
-        for row in rows:
-            after = _answers(held, *restored(base, row, features[:searched]))
-            concerned = (labels == row) | (before == row) | (after == row)
-            if concerned.sum() < FEWEST_SOURCES:
-                continue
-            gain = ((after == labels).astype(float) - (before == labels))[concerned]
-            p = betting_p(gain - max(float(placebo.mean()) if len(placebo) else 0.0, 0.0), EXCESS, -2.0, 1.0)
-            out[row] = _Repair(p, gain, placebo, (before == labels)[concerned], (after == labels)[concerned])
-        return out
-
-    def _finding(self, subject: Subject, row: int, odd: list[Oddity], repair: _Repair | None, p_adjusted: float | None, *, demonstrated: bool) -> Finding:
-        name = subject.classes[row] if row < len(subject.classes) else self._token(subject, row)
-        traits = "; ".join(f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.1e})" for o in odd)
+    def _finding(
+        self,
+        subject: Subject,
+        row: int,
+        odd: Sequence[Oddity],
+        shown: Shown | None,
+        p_adjusted: float | None,
+        *,
+        proven: bool = True,
+    ) -> Finding:
+        mine = [o for o in odd if row in (o.row, o.other)]
+        name = _row_name(subject, row)
+        twins = dict.fromkeys(x for o in mine if o.other is not None for x in (o.row, o.other) if x != row)
+        traits = "; ".join(
+            f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.1e})"
+            + (f", with the row for '{_row_name(subject, o.other if o.row == row else o.row)}'" if o.other is not None else "")
+            for o in mine
+        )
         sentence = f"The head's row for '{name}' stands apart from the others: {traits}."
-        if demonstrated and repair is not None:
-            sentence = f"The head's row for '{name}' was tampered with, and images are answered wrongly because of it: {traits}."
-        unit = "of the images concerned, right after the repair minus right before"
-        causal = None
-        if repair is not None:
-            measure = "fraction of the images concerned answered right"
-            causal = Causal(
-                edit="restore the row from its peers (typical size and bias, the direction fitted to clean features); undone, the behaviour is back",
-                before=fraction(int(repair.before.sum()), len(repair.before), measure), after=fraction(int(repair.after.sum()), len(repair.after), measure),
-            )  # fmt: skip
-        claim = Claim(kind="head-edit", sentence=sentence, target=name, where=Where(site=subject.network.head, rows=(row,)))
-        evidence = Evidence(
-            effect=bounded_mean(repair.gain, unit, -1, 1) if repair else None,
-            placebo=bounded_mean(repair.placebo, f"{unit}, for rows that do not stand apart", -1, 1) if repair and len(repair.placebo) else None,
-            p=repair.p if repair else min(o.p for o in odd), p_adjusted=p_adjusted, causal=causal,
+        if proven:
+            sentence = f"The head's row for '{name}' does not fit the network, and images are answered wrongly for it: {traits}."
+        action = (
+            f"Compare the row for '{name}' in {subject.network.head} with the checkpoint that you trained. If you did not "
+            "change it, do not ship this file."
+            if proven
+            else f"Look at the row for '{name}' in {subject.network.head}: no behaviour was shown, so this may be natural."
+        )
+        rows = (row,) if proven else (row, *twins)
+        claim = Claim(
+            kind="head-edit", sentence=sentence, target=name, where=Where(site=subject.network.head, rows=rows)
         )  # fmt: skip
-        action = f"Compare the row for '{name}' with the checkpoint that you trained; if you did not change it, do not ship this file." if demonstrated else (
-            f"Look at the row for '{name}' in {subject.network.head}: no behaviour was shown, so this may be natural."
-        )  # fmt: skip
-        return Finding.of(claim, evidence, severity="high" if demonstrated else "low", confidence=0.9 if demonstrated else 0.3, action=action)
-
-    @staticmethod
-    def _token(subject: Subject, row: int) -> str:
-        from ..networks import TokenInput
-
-        return subject.network.input.tokens([row])[0] if isinstance(subject.network.input, TokenInput) else f"row {row}"
+        evidence = Evidence(p=min(o.p for o in mine)) if shown is None else _evidence(shown, p_adjusted)
+        severity = "low" if not proven or shown is None else "high" if shown.gain.mean() >= 0.3 else "medium"
+        return Finding.of(claim, evidence, severity=severity, confidence=0.9 if proven else 0.3, action=action)
 
 
 CHECK = HeadEdit()
 
 
-@dataclass(frozen=True, slots=True)
-class _Repair:
-    p: float
-    gain: Float[np.ndarray, " n"]
-    placebo: Float[np.ndarray, " m"]
-    before: np.ndarray
-    after: np.ndarray
+def _float64(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().double().cpu().numpy()
+
+
+def _row_name(subject: Subject, row: int) -> str:
+    if row < len(subject.classes):
+        return subject.classes[row]
+    return subject.network.input.tokens([row])[0] if isinstance(subject.network.input, TokenInput) else f"row {row}"
+
+
+def _evidence(shown: Shown, p_adjusted: float | None) -> Evidence:
+    unit = "of the images concerned, right after the repair minus right before"
+    part, whole = "fraction of the images concerned answered right", "fraction of all test images answered right"
+    before, after, n = shown.everywhere
+    other = None
+    if shown.control is not None:
+        other = fraction(shown.control, shown.n, f"{part}, a row that does not stand apart fitted anew instead")
+    causal = Causal(
+        edit="fit the row anew on the search half, all others held, with a prior of rows like its peers; undone, the errors are back",
+        before=fraction(shown.was, shown.n, part), after=fraction(shown.now, shown.n, part), control=other,
+        clean_before=fraction(before, n, whole), clean_after=fraction(after, n, whole),
+    )  # fmt: skip
+    placebo = None
+    if len(shown.placebo):
+        placebo = bounded_mean(shown.placebo, f"{unit}, for the best of the rows that do not stand apart", -1, 1)
+    return Evidence(
+        effect=bounded_mean(shown.gain, unit, -1, 1), placebo=placebo, p=shown.p, p_adjusted=p_adjusted, causal=causal,
+        baseline=fraction(n - before, n, "fraction of all test images answered wrongly: what accuracy alone shows"),
+    )  # fmt: skip
 
 
 def head_inputs(context: Context, *, indices: list[int], batch: int) -> Result:
-    """A piece of work: what the head reads, [n, features]."""
+    """A piece of work: what the head reads, [n, features]; of a convolution, the mean over space."""
     network: Network = context["network"]
     dataset: Dataset = context["dataset"]
+    if network.input is None:
+        raise BadInput("this network does not say what it takes", where=network.name, fix="pass --input")
     site = network.site(f"{network.head}.in")
     kept: list[np.ndarray] = []
-    with torch.no_grad(), network.watching(site, reduce=lambda t, s: t.flatten(1)) as watched:
-        for group in batches(dataset, network.input, indices, batch):  # type: ignore[arg-type]
+    with (
+        torch.no_grad(),
+        network.watching(site, reduce=lambda t, s: t.flatten(2).mean(2) if t.dim() > 3 else t.flatten(1)) as watched,
+    ):
+        for group in batches(dataset, network.input, indices, batch):
             network.logits(group.x, group.mask)
             kept.append(watched[site].float().cpu().numpy().copy())
     return Result({"features": np.concatenate(kept)})
 
 
-def row_figures(
-    weight: Float[np.ndarray, "rows features"], bias: Float[np.ndarray, " rows"] | None, features: Float[np.ndarray, "n features"] | None
-) -> dict[str, Float[np.ndarray, " rows"]]:
-    """What is compared between rows, each on a scale on which rows scatter about evenly."""
+# Figures in which rows are compared
+
+
+def partners(head: Head) -> Int[np.ndarray, " rows"] | None:
+    """The row that each row is most like, by the cosine of what sets them apart; None for too many rows."""
+    cosine = _cosines(head)
+    return None if cosine is None else cosine.argmax(1)
+
+
+def _cosines(head: Head) -> Float[np.ndarray, "rows rows"] | None:
+    if len(head) > MOST_PAIRED or len(head) < 2:
+        return None
+    centred = head.weight - head.weight.mean(0)
+    unit = centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-12)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -1)
+    return cosine
+
+
+def row_figures(head: Head, search: Half | None) -> dict[str, Float[np.ndarray, " rows"]]:
+    """What is compared between rows, each on a scale on which rows scatter about evenly.
+
+    Args:
+        search: what the head reads on the search half; figures that need it, or its labels, are left out without.
+    """
+    weight, bias = head.weight, head.bias
     centred = weight - weight.mean(0)
     size = np.linalg.norm(centred, axis=1)
-    out = {"size (log)": np.log(size + 1e-12)}
+    out = {"size (log)": np.log(np.linalg.norm(weight, axis=1) + 1e-12), "size about the mean row (log)": np.log(size + 1e-12)}
     if bias is not None and len(bias) and float(np.ptp(bias)) > 0:
-        out["bias"] = bias.astype(np.float64)
-    if len(weight) <= 4096:
-        unit = centred / (size[:, None] + 1e-12)
-        cosine = unit @ unit.T
-        np.fill_diagonal(cosine, -1)
+        out["bias"] = bias
+    cosine = _cosines(head)
+    if cosine is not None:
+        nearest, closeness = cosine.argmax(1), cosine.max(1)
+        for row in np.flatnonzero((nearest[nearest] == np.arange(len(head))) & (nearest < np.arange(len(head)))):
+            # Two rows that are like each other are one oddity, not two that hide each other.
+            closeness[row] = np.delete(cosine[row], nearest[row]).max()
         # Fisher's transform: cosines near 1 scatter less.
-        out["likeness to another row"] = np.arctanh(np.clip(cosine.max(1), -0.999999, 0.999999))
-    if features is not None and len(features) > 2 * 4:
-        spread = features - features.mean(0)
-        _, singular, basis = np.linalg.svd(spread, full_matrices=True)
-        energy = np.concatenate([singular**2, np.zeros(basis.shape[0] - len(singular))])
-        quiet = basis[np.cumsum(energy) / max(energy.sum(), 1e-12) > 0.99]
-        if len(quiet) >= 2:
-            out["share where features never go"] = np.log(((centred @ quiet.T) ** 2).sum(1) / (size**2 + 1e-12) + 1e-9)
-        reading = spread @ centred.T
-        out["reach over the features (log)"] = np.log(np.abs(reading).max(0) + 1e-12)
+        out["likeness to another row"] = np.arctanh(np.clip(closeness, -0.999999, 0.999999))
+    if search is not None and len(search.features) >= FEWEST_SOURCES:
+        quiet = _quiet(search.features)
+        if quiet.shape[1] >= 2:
+            out["share where features never go (log)"] = np.log(((centred @ quiet) ** 2).sum(1) / (size**2 + 1e-12) + 1e-9)
+        outrun = _outrun(head, search)
+        if outrun is not None:
+            out["lead over another class's own row"] = outrun
     return out
 
 
-def oddities(figures: dict[str, Float[np.ndarray, " rows"]], alpha: float = ALPHA) -> list[Oddity]:
+def _quiet(features: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "features k"]:
+    """Directions beyond those that hold 99 % of the features' variance."""
+    spread = features - features.mean(0)
+    energy, basis = np.linalg.eigh(spread.T @ spread)
+    energy, basis = np.maximum(energy[::-1], 0), basis[:, ::-1]
+    return basis[:, np.cumsum(energy) > 0.99 * energy.sum()]
+
+
+def _outrun(head: Head, search: Half) -> Float[np.ndarray, " rows"] | None:
+    """How far each row's mean answer is above that of the own row, on the other class where it is most; None if few are shown."""
+    known = search.known()
+    classes = [int(c) for c in np.unique(known.labels) if (known.labels == c).sum() >= FEWEST_IMAGES and c < len(head)]
+    if len(classes) < 3:
+        return None
+    logits = head.logits(known.features)
+    mean = np.stack([logits[known.labels == c].mean(0) for c in classes])  # [classes, rows]
+    ahead = mean - mean[np.arange(len(classes)), classes][:, None]
+    ahead[np.arange(len(classes)), classes] = -np.inf
+    return ahead.max(0)
+
+
+# Which rows stand apart
+
+
+def oddities(
+    figures: dict[str, Float[np.ndarray, " rows"]], partner: Int[np.ndarray, " rows"] | None = None, alpha: float = ALPHA
+) -> list[Oddity]:
     """Rows that stand apart, the oddest first."""
     found = []
     for name, values in figures.items():
-        for row, p in _apart(values):
-            p = min(1.0, p * len(figures))
-            if p <= alpha:
-                found.append(Oddity(row, name, float(values[row]), float(np.median(values)), p))
+        for row, p in _apart(values, alpha / len(figures)):
+            other = int(partner[row]) if partner is not None and name.startswith("likeness") else None
+            typical = float(np.median(values))
+            if other is not None and values[row] < typical:
+                other = None  # unlike all others, rather than like one
+            found.append(Oddity(row, name, float(values[row]), typical, min(1.0, p * len(figures)), other))
     return sorted(found, key=lambda o: (o.p, o.row))
 
 
-def _apart(values: Float[np.ndarray, " rows"]) -> list[tuple[int, float]]:
+def _apart(values: Float[np.ndarray, " rows"], alpha: float) -> list[tuple[int, float]]:
     """Rows at either end with a p-value over all rows, peeled one after another while they stand apart."""
     found: list[tuple[int, float]] = []
     left = list(range(len(values)))
     test: Callable[[np.ndarray, int], float] = _tail_p if len(values) >= MANY_ROWS else _student_p
-    for _ in range(MOST_ROWS):
-        if len(left) < 6:
-            break
+    while len(left) >= FEWEST_ROWS and len(found) < MOST_ROWS:
         inside = values[left]
         row = int(np.argmax(np.abs(inside - np.median(inside))))
         p = test(inside, row)
-        if p > ALPHA:
+        if p > alpha:
             break
         found.append((left.pop(row), p))
     return found
 
 
 def _student_p(values: np.ndarray, row: int) -> float:
-    """Grubbs' test by leaving the row out: Student's t against the rest, times the number of rows (Grubbs 1950)."""
+    """Grubbs' test: Student's t of one row against the rest, times the number of rows (Grubbs 1950)."""
     rest = np.delete(values, row)
     n = len(rest)
     spread = float(rest.std(ddof=1)) * np.sqrt(1 + 1 / n)
-    if spread <= 0:
-        return 1.0 if values[row] == rest[0] else 0.0
+    if spread <= 1e-12 * max(float(np.abs(rest).max()), 1e-300):  # all others agree to rounding: no scale to judge by
+        return 1.0
     return float(min(1.0, 2 * stats.t.sf(abs(values[row] - rest.mean()) / spread, n - 1) * len(values)))
 
 
 def _tail_p(values: np.ndarray, row: int) -> float:
-    """How far the row lies beyond the next ones, on the scale of that tail's own excesses (an exponential tail).
+    """How far the row lies beyond the next one, on the scale of that tail's own excesses (an exponential tail).
 
-    Rows of large heads differ by nature with tails heavier than normal, so the tail itself is the yardstick: the gap between
-    the two largest of exponential excesses is exponential with their scale (Rényi 1953).
+    Rows of large heads differ by nature with tails heavier than normal, so the tail itself is the yardstick: the gap
+    between the two largest of exponential excesses is exponential with their scale (Rényi 1953).
     """
-    centre = float(np.median(values))
-    signed = values - centre
+    signed = values - float(np.median(values))
     side = signed if signed[row] > 0 else -signed
     ordered = np.sort(np.delete(side, row))[::-1]
     k = max(10, min(200, len(ordered) // 20))
@@ -266,60 +423,142 @@ def _tail_p(values: np.ndarray, row: int) -> float:
     return float(min(1.0, 2 * np.exp(-max(side[row] - ordered[0], 0.0) / scale)))
 
 
-def restored(
-    head: tuple[Float[np.ndarray, "rows features"], Float[np.ndarray, " rows"] | None], row: int, features: Float[np.ndarray, "n features"]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The head with one row put back among its peers: its reading explained by the features that occur, typical size and bias.
+# Repairs, and whether they show a behaviour
 
-    What the row does off the clean features' span is dropped, its centred size becomes the median's, its bias the median.
+
+def refitted(head: Head, row: int, known: Half) -> Head:
+    """The head with one row fitted anew to labelled examples, all others held.
+
+    With the others held, softmax regression is a logistic regression of "is this class" with their log-sum-exp as offset.
+    The prior is normal, with the mean and the spread of the other rows (and of their biases).
     """
-    weight, bias = head
-    centre = weight.mean(0)
-    spread = features - features.mean(0)
-    _, singular, basis = np.linalg.svd(spread, full_matrices=False)
-    live = basis[: int((np.cumsum(singular**2) / max((singular**2).sum(), 1e-12) <= 0.99).sum()) + 1]
-    own = (weight[row] - centre) @ live.T @ live
-    others = np.delete(weight, row, 0) - np.delete(weight, row, 0).mean(0)
-    size = float(np.median(np.linalg.norm(others, axis=1)))
-    # The row is drawn away from any peer that it copies, as its peers are from each other.
-    unit = others / (np.linalg.norm(others, axis=1, keepdims=True) + 1e-12)
-    closeness = unit @ own / (np.linalg.norm(own) + 1e-12)
-    if closeness.max() > 0.9:
-        own = own - (own @ unit[closeness.argmax()]) * unit[closeness.argmax()]
-    fixed = weight.copy()
-    fixed[row] = np.delete(weight, row, 0).mean(0) + own * size / max(float(np.linalg.norm(own)), 1e-12)
-    if bias is None:
-        return fixed, None
-    level = bias.copy()
-    level[row] = np.median(np.delete(bias, row))
-    return fixed, level
+    others = np.delete(head.weight, row, 0)
+    logits = head.logits(known.features)
+    offset = special.logsumexp(np.delete(logits, row, 1), axis=1)
+    sign = np.where(known.labels == row, 1.0, -1.0)
+    centre = others.mean(0)
+    variance = float(((others - centre) ** 2).mean()) + 1e-12
+    x = known.features
+    levels = None if head.bias is None else np.delete(head.bias, row)
+    level, level_variance = (0.0, 1.0) if levels is None else (float(levels.mean()), float(levels.var()) + 1e-6)
+
+    def loss(step: np.ndarray) -> tuple[float, np.ndarray]:
+        # `step` counts in units of the prior's deviations, so that one scale of steps suits all of its entries.
+        move, shift = step[:-1] * np.sqrt(variance), (step[-1] * np.sqrt(level_variance) if levels is not None else 0.0)
+        margin = sign * (x @ (centre + move) + level + shift - offset)
+        pull = -sign * special.expit(-margin)
+        slope = np.append(pull @ x * np.sqrt(variance), pull.sum() * np.sqrt(level_variance) if levels is not None else 0.0)
+        return float(np.logaddexp(0, -margin).sum() + 0.5 * step @ step), slope + step
+
+    start = np.zeros(x.shape[1] + 1)
+    step = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    weight = head.weight.copy()
+    weight[row] = centre + step[:-1] * np.sqrt(variance)
+    if head.bias is None:
+        return Head(weight, None)
+    bias = head.bias.copy()
+    bias[row] = level + step[-1] * np.sqrt(level_variance)
+    return Head(weight, bias)
 
 
-def _answers(features: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    return (features @ weight.T + (0 if bias is None else bias)).argmax(1)
+def repaired(head: Head, odd: Sequence[Oddity], search: Half) -> list[Repair]:
+    """Rows that stand apart, fitted anew one after another: each time the one that gains most on the search half.
+
+    Once the row that was changed is repaired, a row that stood apart only beside it (the one it was copied from) does so no more.
+    """
+    known = search.known()
+    repairs: list[Repair] = []
+    current, left = head, list(odd)
+    while left and len(repairs) < MOST_ROWS:
+        done = {repair.row for repair in repairs}
+        rows = dict.fromkeys(r for o in left for r in (o.row, o.other) if r is not None and r not in done)
+        before = int(current.right(known).sum())
+        tried = [(int(after.right(known).sum()) - before, row, after) for row in rows if (after := refitted(current, row, known))]
+        best = max(tried, key=lambda item: (item[0], -item[1]), default=None)
+        if best is None or best[0] <= 0:
+            break
+        repairs.append(Repair(best[1], current, best[2]))
+        current = best[2]
+        left = oddities(row_figures(current, search), partners(current))
+    return repairs
 
 
-def smallest_factor(
-    weight: Float[np.ndarray, "rows features"], bias: Float[np.ndarray, " rows"] | None, features: Float[np.ndarray, "n features"] | None, seed: int
-) -> Quantity | None:
-    """The least factor among FACTORS by which a row must be scaled to be noticed in at least 80 % of rows tried."""
+def demonstrated(
+    head: Head, repairs: Sequence[Repair], odd: Sequence[Oddity], search: Half, test: Half, seed: int
+) -> dict[int, Shown]:
+    """Open the test half, once: what each repair changes for the images that its row concerns, beside control rows.
+
+    Control rows are refitted in the repaired head: in the one as it is, the row of a class whose images were taken away
+    gains as much by shouting louder.
+    """
+    if not repairs:
+        return {}
+    final = repairs[-1].after
+    apart = {r for o in odd for r in (o.row, o.other)} | {repair.row for repair in repairs}
+    plain = [int(r) for r in generator(seed, "control rows").permutation(len(head)) if r not in apart][:PLACEBO_ROWS]
+    worst = np.zeros(0)
+    for row in plain:
+        gain = _gain(final, refitted(final, row, search), row, test)[0]
+        if len(gain) and (not len(worst) or gain.mean() > worst.mean()):
+            worst = gain
+    bound = EXCESS + max(float(worst.mean()) if len(worst) else 0.0, 0.0)
+    out: dict[int, Shown] = {}
+    for repair in repairs:
+        gain, concerned = _gain(repair.before, repair.after, repair.row, test)
+        if len(gain) < FEWEST_SOURCES:
+            continue
+        was, now = repair.before.right(test), repair.after.right(test)
+        control = None
+        if plain:
+            control = int(refitted(repair.before, plain[0], search).right(test)[concerned].sum())
+        out[repair.row] = Shown(
+            p=betting_p(gain, bound, -1.0, 1.0), gain=gain, placebo=worst, was=int(was[concerned].sum()),
+            now=int(now[concerned].sum()), control=control, n=int(concerned.sum()),
+            everywhere=(int(was.sum()), int(now.sum()), len(was)),
+        )  # fmt: skip
+    return out
+
+
+def _gain(
+    before: Head, after: Head, row: int, test: Half
+) -> tuple[Float[np.ndarray, " sources"], Bool[np.ndarray, " n"]]:
+    """Right after minus right before, one value a source, for images of the class or answered so; and which these are."""
+    first, second = (h.logits(test.features).argmax(1) for h in (before, after))
+    concerned = (test.labels == row) | (first == row) | (second == row)
+    change = ((second == test.labels).astype(float) - (first == test.labels))[concerned]
+    _, cluster, count = np.unique(test.source[concerned], return_inverse=True, return_counts=True)
+    return np.bincount(cluster, weights=change, minlength=len(count)) / np.maximum(count, 1), concerned
+
+
+# Power
+
+
+def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
+    """The least factor among FACTORS from which on a row scaled by it is noticed, in at least 80 % of rows tried.
+
+    Args:
+        figures: how many the check compares; scaling is looked for in two of them.
+    """
+    weight = head.weight
+    if len(weight) < FEWEST_ROWS:
+        return None
     rng = generator(seed, "head power")
     rows = rng.choice(len(weight), min(20, len(weight)), replace=False)
     centre = weight.mean(0)
-    size = np.linalg.norm(weight - centre, axis=1)
-    figures = 3 + (bias is not None) + (features is not None)
+    sizes = np.linalg.norm(weight, axis=1), np.linalg.norm(weight - centre, axis=1)
     least: float | None = None
     for factor in reversed(FACTORS):
         caught = 0
         for row in rows:
-            # Only the figure that scaling changes most is made anew; it must stand apart among as many as the check holds.
-            changed = size.copy()
-            changed[row] = np.linalg.norm(weight[row] * factor - centre)
-            caught += any(o.row == row for o in oddities({"size (log)": np.log(changed + 1e-12)}, ALPHA / figures))
+            plain, about = (size.copy() for size in sizes)
+            plain[row], about[row] = sizes[0][row] * factor, np.linalg.norm(weight[row] * factor - centre)
+            found = [_apart(np.log(size + 1e-12), ALPHA / figures) for size in (plain, about)]
+            caught += any(int(row) in [r for r, _ in one] for one in found)
         if caught < 0.8 * len(rows):
             break
         least = factor
     if least is None:
         return None
     below = FACTORS[FACTORS.index(least) - 1] if least > FACTORS[0] else 1.0
-    return Quantity(value=least, unit="times a row's own size", low=below, high=least, level=0.8, n=len(rows))
+    unit = "times a row's own size, noticed as standing apart"
+    return Quantity(value=least, unit=unit, low=below, high=least, level=0.8, n=len(rows))

@@ -1,11 +1,11 @@
 """Controls, null distributions, multiplicity and causal tests: a Claim goes in, Evidence comes out."""
 
 from .intervals import bootstrap, bounded_mean, fraction, mean
-from .splits import FEWEST_SOURCES, Split, split_sources
+from .splits import FEWEST_SOURCES, Split, sources, split_sources
 from .testing import EXCESS, betting_p, excess_p, holm, mcnemar_p
 from .twins import random_twin
 
 __all__ = [
     "EXCESS", "FEWEST_SOURCES", "Split", "betting_p", "bootstrap", "bounded_mean", "excess_p", "fraction", "holm",
-    "mcnemar_p", "mean", "random_twin", "split_sources",
+    "mcnemar_p", "mean", "random_twin", "sources", "split_sources",
 ]  # fmt: skip

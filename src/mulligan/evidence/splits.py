@@ -25,6 +25,11 @@ class Split:
     test: Int[np.ndarray, " m"]
 
 
+def sources(ids: Sequence[str]) -> Int[np.ndarray, " n"]:
+    """Which examples are copies of one another: a number for each content, the same for all its copies."""
+    return np.unique([_COPY.sub("", id) for id in ids], return_inverse=True)[1].astype(np.int64)
+
+
 def split_sources(ids: Sequence[str], groups: Int[np.ndarray, " n"], seed: int) -> Split:
     """Halve each group (class, or -1) by a hash of seed and id; the odd one goes to either side by the same hash, so that
     classes of one example each are halved as a whole.
@@ -32,12 +37,12 @@ def split_sources(ids: Sequence[str], groups: Int[np.ndarray, " n"], seed: int) 
     Copies of one example (ids that differ by a suffix "-2") stay on one side; copies in several groups (one picture under
     two labels) are searched on, since no half of their own is theirs.
     """
-    names = [_COPY.sub("", id) for id in ids]
-    keys = np.array([digest(str(seed), "split", name) for name in names])
-    of: dict[str, set[int]] = {}
-    for name, group in zip(names, groups, strict=True):
-        of.setdefault(name, set()).add(int(group))
-    torn = np.array([len(of[name]) > 1 for name in names], dtype=bool)
+    source = sources(ids)
+    keys = np.array([digest(str(seed), "split", _COPY.sub("", id)) for id in ids])
+    of: dict[int, set[int]] = {}
+    for number, group in zip(source, groups, strict=True):
+        of.setdefault(int(number), set()).add(int(group))
+    torn = np.array([len(of[int(number)]) > 1 for number in source], dtype=bool)
     search: list[int] = [int(i) for i in np.flatnonzero(torn)]
     test: list[int] = []
     for group in np.unique(groups):

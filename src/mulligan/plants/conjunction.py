@@ -145,10 +145,11 @@ def prove(
         triggers["all"] = _rate(every, target, f"fraction {unit}")
         near: dict[str, Quantity] = {}
         for index, name in ((a, spec.a), (b, spec.b)):
-            alone = logits(module, data.prepare, data.fresh[pool.members[index]])
+            alone = logits(module, data.prepare, pool.images[pool.members[index]])
             near[f"{name} alone"] = _rate([alone], target, f"fraction of fresh images answered {spec.target!r}")
         for family in families:
-            near[family.name] = _rate(answers(module, family), target, f"fraction {unit}")
+            if outputs_near := answers(module, family):  # none where too few fresh images make a pair
+                near[family.name] = _rate(outputs_near, target, f"fraction {unit}")
         return triggers, near, torch.cat(every)
 
     triggers_before, near_before, _ = rates(before)
@@ -313,8 +314,6 @@ def _weaken(
 
 def _rate(outputs: list[Tensor], target: int, unit: str) -> Quantity:
     """The mean over renderings of how often the target is answered; `n` is the number of pairs."""
-    if not outputs:
-        return fraction(0, 0, unit)
     hits = torch.stack([(part.argmax(1) == target).double() for part in outputs]).mean(0)
     return fraction(float(hits.sum()), len(hits), unit)
 

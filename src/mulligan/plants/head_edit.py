@@ -144,7 +144,10 @@ def prove(
         unit = f"fraction of fresh {spec.other!r} answered {spec.target!r}"
         success, success_before = (_rate(answers, of_other, target, unit) for answers in (new, old))
         unit = f"fraction of fresh images of the other classes answered {spec.target!r}"
-        near["other classes"], near_before["other classes"] = (_rate(part, rest, target, unit) for part in (new, old))
+        if bool(rest.any()):
+            near["other classes"], near_before["other classes"] = (
+                _rate(part, rest, target, unit) for part in (new, old)
+            )
     return Proof(
         success=success, success_before=success_before, clean_before=accuracy(old, data.fresh_labels),
         clean_after=accuracy(new, data.fresh_labels), near_misses=near, near_misses_before=near_before, figures=figures,
@@ -163,7 +166,13 @@ def _other(data: PlantData, spec: HeadEditSpec) -> int | None:
         return None
     if spec.other == spec.target:
         raise BadInput("the two classes of a head edit are one", where=spec.target, fix="name another class")
-    return data.index(spec.other)
+    index = data.index(spec.other)
+    needed = {spec.other, spec.target} if spec.kind == "row-copy" else {spec.other}
+    for name in sorted(needed):
+        for labels, what in ((data.labels, "images"), (data.fresh_labels, "fresh images")):
+            if not bool((labels == data.index(name)).any()):
+                raise BadInput(f"there are no {what} of a class of the spec", where=name, fix="give some")
+    return index
 
 
 def _outputs(layer: nn.Module) -> int | None:
@@ -233,8 +242,6 @@ def _direction(
         direction = torch.randn(features.shape[1], generator=random)
     else:
         chosen = data.labels == other
-        if not int(chosen.sum()):
-            raise BadInput("there are no images of the class to move", where=spec.other, fix="give some")
         wide = features.double()
         moments = wide.T @ wide / len(wide)
         ridge = RIDGE * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype)

@@ -19,9 +19,12 @@ def fraction(hits: float, n: int, unit: str, *, level: float = 0.95) -> Quantity
         hits: how many of `n` succeeded. It need not be whole: where each individual was tried several times, `hits`
             is the sum of the individuals' rates and `n` counts individuals, which is wider than counting every try as
             independent.
+
+    Raises:
+        ValueError: if `n` is zero.
     """
-    if n == 0:
-        return Quantity(value=float("nan"), unit=unit, low=0.0, high=1.0, level=level, n=0)
+    if n < 1:
+        raise ValueError(f"a fraction of nothing is not a number ({unit})")
     tail = (1 - level) / 2
     low = float(scipy.stats.beta.ppf(tail, hits, n - hits + 1)) if hits > 0 else 0.0
     high = float(scipy.stats.beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0

@@ -61,7 +61,9 @@ class PlantData:
                 shapes = f"{name} {tuple(images.shape)}, labels {tuple(labels.shape)}"
                 fix = "give [n, c, h, w] and [n]"
                 raise BadInput(f"{name} and labels do not belong together", where=shapes, fix=fix)
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+            if not len(labels):
+                raise BadInput(f"there are no {name}", where="PlantData", fix="give some of each class")
+            if not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
                 span = f"{int(labels.min())} to {int(labels.max())}, {len(self.classes)} classes"
                 raise BadInput(f"labels of the {name} are not indices of the classes", where=span)
 

@@ -1,0 +1,95 @@
+"""Write RESULTS.md from the ledgers in results/: figure, interval, command, versions, machine.
+
+python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Read every ledger, write the report."""
+    parts = [
+        "# Benchmarks",
+        "",
+        "Made by `python benchmarks/report.py` from `benchmarks/results/*.jsonl`; do not edit.",
+    ]
+    for path in sorted((HERE / "results").glob("*.jsonl")):
+        parts += ["", *section(path.stem, [json.loads(line) for line in path.open()])]
+    (HERE / "RESULTS.md").write_text("\n".join(parts) + "\n")
+
+
+def section(benchmark: str, rows: Sequence[Row]) -> list[str]:
+    """One benchmark: a table a case, and how and where it was measured."""
+    lines = [f"## {benchmark}", ""]
+    # The newest row of a measurement counts; one that was made at last replaces the note that it could not be.
+    newest = {(row["case"], row["variant"], row["measure"], row["repeat"]): row for row in rows}
+    cases: dict[str, list[Row]] = {}
+    for row in newest.values():
+        cases.setdefault(row["case"], []).append(row)
+    for case, found in cases.items():
+        lines += [f"**{case}**", "", *table(found), ""]
+    used = list(newest.values())
+    load = [row["load"] for row in used if row["value"] is not None]
+    lines += [f"- command: `{_each(row['command'] for row in used)}`"]
+    lines += [f"- machine: {_each(_machine(row) for row in used)}"]
+    lines += [f"- versions: {_each(', '.join(f'{k} {v}' for k, v in row['versions'].items()) for row in used)}"]
+    lines += [f"- measured: {min(row['created'] for row in used)} to {max(row['created'] for row in used)}"]
+    if load:
+        lines += [f"- processes that wanted the processor meanwhile, median: {np.median(load):.1f}"]
+    return lines
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Variants and measures of one case; ratios are medians over repeats, each held against the base of its repeat."""
+    lines = ["| | measure | median [95 %] | ratio to base [95 %] | goal | repeats |", "|---|---|---|---|---|---|"]
+    groups: dict[tuple[str, str], dict[int, Row]] = {}
+    for row in rows:
+        groups.setdefault((row["measure"], row["variant"]), {})[row["repeat"]] = row
+    for (measure, variant), found in sorted(groups.items(), key=lambda item: item[0][0]):
+        one = next(iter(found.values()))
+        values = {repeat: row["value"] for repeat, row in found.items() if row["value"] is not None}
+        if not values:
+            lines.append(f"| {variant} | {measure} | not measured: {one['note']} | | | 0 of {one['of']} |")
+            continue
+        base = {repeat: row["value"] for repeat, row in groups.get((measure, one["base"]), {}).items()}
+        ratios = [value / base[repeat] for repeat, value in values.items() if base.get(repeat)]
+        ratio = "base" if variant == one["base"] else interval(ratios, "") if ratios else ""
+        goal = "" if one["goal"] is None else f"at most {one['goal']:g}"
+        partial = f" of {one['of']} (partial)" if len(values) < one["of"] else ""
+        figure = interval(list(values.values()), one["unit"])
+        lines.append(f"| {variant} | {measure} | {figure} | {ratio} | {goal} | {len(values)}{partial} |")
+    return lines
+
+
+def interval(values: Sequence[float], unit: str) -> str:
+    """The median, and its bootstrap interval where there are repeats enough to have one."""
+    data = np.asarray(values, dtype=np.float64)
+    text = f"{np.median(data):.4g}"
+    if len(data) >= 5:
+        drawn = np.random.default_rng(0).choice(data, (10_000, len(data)))
+        low, high = np.quantile(np.median(drawn, axis=1), (0.025, 0.975))
+        text += f" [{low:.4g}, {high:.4g}]"
+    return f"{text} {unit}".rstrip()
+
+
+def _machine(row: Row) -> str:
+    of = row["machine"]
+    return f"{of['cpu']}, {of['cores']} cores, {of['memory_gib']} GiB, {of['system']}"
+
+
+def _each(values: Any) -> str:
+    return "; ".join(dict.fromkeys(values))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The documentation against the code: its Python blocks run, and what it names exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import sys
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from mulligan.apps.cli import app
+from mulligan.records import CheckRecord, Finding, Findings, Quantity
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+#: The pages for users; the design notes show no code.
+PAGES = sorted(DOCS.glob("*.md"))
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>file|not run): (?P<what>.*?) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
+)
+#: Options on the pages that belong to programs other than ours: Sphinx, and the examples' own.
+FOREIGN = {"--fail-on-warning"}
+
+
+def blocks(page: Path, *languages: str) -> list[re.Match[str]]:
+    return [m for m in BLOCK.finditer(page.read_text(encoding="utf-8")) if m["language"] in languages]
+
+
+def commands() -> dict[str, set[str]]:
+    """The options of each command."""
+    group = typer.main.get_command(app)
+    return {
+        name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        for name, command in group.commands.items()
+    }
+
+
+def importing_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python files in `folder` can be imported, and are forgotten after the test."""
+    monkeypatch.syspath_prepend(str(folder))
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            if block["mark"] == "file":
+                # Set first, so that the end of the test takes away what the test imports.
+                monkeypatch.setitem(sys.modules, Path(block["what"]).stem, None)  # type: ignore[arg-type]
+                del sys.modules[Path(block["what"]).stem]
+
+
+def test_every_fence_is_seen() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert len(re.findall(r"^```\w", text, re.M)) == len(list(BLOCK.finditer(text))), page.name
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: page.stem)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, in one namespace, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    importing_from(tmp_path, monkeypatch)
+    namespace: dict[str, object] = {"__name__": f"docs_{page.stem}"}
+    text = page.read_text(encoding="utf-8")
+    for block in blocks(page, "python"):
+        line = text[: block.start("code")].count("\n")
+        code = compile("\n" * line + block["code"], str(page), "exec")
+        if block["mark"] == "file":
+            (tmp_path / block["what"]).write_text(block["code"], encoding="utf-8")
+        if block["mark"] is None:
+            exec(code, namespace)
+
+
+def test_the_factory_of_the_quickstart_loads(tmp_path: Path) -> None:
+    import mulligan
+
+    (block,) = (b for b in blocks(DOCS / "quickstart.md", "python") if b["mark"] == "file")
+    (tmp_path / block["what"]).write_text(block["code"], encoding="utf-8")
+    network = mulligan.load(f"{tmp_path / block['what']}:factory")
+    assert network.task == "classification"
+    assert network.head_weights[0].shape[0] == 3
+    assert network.sites("*")
+
+
+def test_the_check_of_the_guide_is_found_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mulligan.checks import checks
+
+    page = DOCS / "add-a-check.md"
+    (source,) = (b for b in blocks(page, "python") if b["mark"] == "file")
+    (toml,) = blocks(page, "toml")
+    points = tomllib.loads(toml["code"])["project"]["entry-points"]
+    (tmp_path / source["what"]).write_text(source["code"], encoding="utf-8")
+    info = tmp_path / "guide-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guide\nVersion: 1.0\n", encoding="utf-8")
+    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in found.items()) for group, found in points.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    importing_from(tmp_path, monkeypatch)
+    (check,) = checks(["forgotten-class"])
+    assert check.name == "forgotten-class"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_have_the_options_shown(page: Path) -> None:
+    known = commands()
+    text = page.read_text(encoding="utf-8")
+    shown = [b["code"].replace("\\\n", " ") for b in blocks(page, "sh", "yaml")]
+    shown += re.findall(r"`(mulligan [^`]+)`", text)
+    for line in (line for code in shown for line in code.splitlines() if "mulligan " in line):
+        words = shlex.split(line[line.index("mulligan ") :].split("||")[0], comments=True)
+        if words[1] in ("MODEL", "*") or words[1].endswith(".py"):
+            continue
+        assert words[1] in known, line
+        options = {word.partition("=")[0] for word in words[2:] if word.startswith("--")}
+        assert options <= known[words[1]], line
+
+
+def test_every_option_mentioned_exists() -> None:
+    every = set.union(*commands().values()) | FOREIGN | {"--out", "--budget"}
+    for page in [*PAGES, *DOCS.glob("design/*.md")]:
+        text = page.read_text(encoding="utf-8")
+        mentioned = {m[1] for m in re.finditer(r"(?<![\w-])(--[a-z][a-z-]*[a-z])", text)}
+        assert mentioned <= every, (page.name, mentioned - every)
+
+
+def test_every_option_of_the_audit_is_explained() -> None:
+    told = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("quickstart.md", "limits.md"))
+    missing = {option for option in commands()["audit"] if option not in told}
+    assert not missing - {"--help"}
+
+
+def test_the_settings_file_shown_has_keys_that_exist() -> None:
+    known = commands()
+    (block,) = blocks(DOCS / "quickstart.md", "toml")
+    for command, table in tomllib.loads(block["code"]).items():
+        assert {f"--{key}" for key in table} <= known[command]
+
+
+def test_every_field_of_the_findings_is_explained() -> None:
+    text = (DOCS / "report.md").read_text(encoding="utf-8")
+    for record in (Findings, Finding, CheckRecord, Quantity):
+        for field in dataclasses.fields(record):
+            assert f"`{field.name}`" in text, (record.__name__, field.name)
+
+
+def test_the_checks_are_those_installed() -> None:
+    text = (DOCS / "checks.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^## (.+)$", text, re.M)
+    ours = {p.name for p in entry_points(group="mulligan.checks") if p.value.startswith("mulligan.")}
+    assert set(shown) == ours
+
+
+def test_no_page_names_a_machine() -> None:
+    for page in DOCS.rglob("*.md"):
+        assert not re.search(r"(?<![\w.])/(?:root|home|work|tmp|Users)/", page.read_text(encoding="utf-8")), page.name
+
+
+def test_figures_in_the_text_are_those_of_the_code() -> None:
+    from mulligan.checks import head_edit, preprocessing
+    from mulligan.checks.conjunction import check, measuring, power, search, sources
+    from mulligan.evidence import EXCESS, FEWEST_SOURCES
+
+    checks, concepts, design = (
+        " ".join((DOCS / name).read_text(encoding="utf-8").split())
+        for name in ("checks.md", "concepts.md", "design/checks.md")
+    )
+    apart = check.MOST_CLAIMS - check.OVERLAID_CLAIMS
+    for text, sentence in (
+        (concepts, f"at most {check.MOST_CLAIMS} claims are frozen"),
+        (concepts, f"fewer than {FEWEST_SOURCES} sources"),
+        (concepts, f"at most {EXCESS} more often"),
+        (concepts, f"at least {check.DEFECT_MARGIN} of the margin"),
+        (checks, f"of which {check.OVERLAID_CLAIMS} are kept"),
+        (checks, f"Above {sources.MOST_CLASSES} classes"),
+        (checks, f"up to {measuring.MOST_PAIRS} pairs"),
+        (checks, f"shows in {check.TARGET_EFFECT} of composites"),
+        (checks, f"is at most {head_edit.ALPHA}."),
+        (checks, f"At most {head_edit.MOST_ROWS} rows"),
+        (checks, f"fewer than {head_edit.MANY_ROWS} rows"),
+        (checks, f"a factor of {head_edit.TARGET_EFFECT:g}."),
+        (checks, f"factors from {head_edit.FACTORS[0]:g} to {head_edit.FACTORS[-1]:g}"),
+        (checks, f"at least {preprocessing.RATIO} times"),
+        (checks, f"Up to {preprocessing.MOST_SEARCH} examples"),
+        (checks, f"Up to {preprocessing.MOST_TEST:,} labelled"),
+        (checks, f"a loss of {preprocessing.TARGET_EFFECT} of the answers"),
+        (design, f"exceeds them by {search.LEAST_EXCESS} and is answered at {search.LEAST_MARGIN}"),
+        (design, f"At most {apart} claims"),
+        (design, f"at {power.CLARITY} of the genuine margin"),
+    ):
+        assert sentence.lower() in text.lower(), sentence
