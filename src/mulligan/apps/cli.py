@@ -146,12 +146,13 @@ def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_std
     seconds = parse_duration(options["budget"])
     recorded = _grants(Path(options["replay"])) if options["replay"] else None
     # torch takes seconds to import: only a command that needs it pays.
-    from ..procedures.audit import Request, audit, exit_status, prepare
+    from ..procedures.audit import Request, audit, exit_status, prepare, shortened
     from ..reports import write_reports
 
     began = time.monotonic()
     err.print(f"loading {escape(options['model'])}", highlight=False)
     network, dataset = _load(options)
+    network = shortened(network)
     names = _listed(options["checks"])
     request = Request(
         network=network,

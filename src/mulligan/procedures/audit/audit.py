@@ -22,7 +22,7 @@ from ...checks import Check, Outcome, Subject, checks, why_not
 from ...datasets import Dataset, batches, require_classes, require_kind
 from ...evidence import random_twin
 from ...features import class_groups
-from ...networks import Network, neurons, spread, trunk
+from ...networks import Network, TokenInput, neurons, spread, trunk
 from ...records import (
     BadInput,
     Behaviour,
@@ -50,6 +50,7 @@ from .outputs import Chosen, choose_classes, choose_tokens, explain
 FEW_PER_CLASS = 12
 MOST_OUTPUTS = 24
 TWIN_EXAMPLES = 256
+MOST_TOKENS = 128
 GRANTS = "grants.json"
 ORDER = {"high": 0, "medium": 1, "low": 2, "never": -1}
 
@@ -89,6 +90,15 @@ class _State:
     dataset: Dataset = field(init=False)
     twin_dataset: Dataset = field(init=False)
     coverage: list[CoverageLine] = field(default_factory=list)
+
+
+def shortened(network: Network) -> Network:
+    """The network as the audit gives it texts: their first 128 tokens, so that a batch's cost does not hang on its
+    longest text."""
+    taken = network.input
+    if not isinstance(taken, TokenInput) or taken.context <= MOST_TOKENS:
+        return network
+    return network.with_input(replace(taken, context=MOST_TOKENS))
 
 
 def prepare(request: Request) -> list[Site]:
