@@ -1,6 +1,6 @@
 """What recording costs: a bare forward pass, plain hooks, nnsight, and Mulligan in memory and to disk, side by side.
 
-    python benchmarks/record.py [--only NAME] [--repeats 9] [--threads 1] [--again]
+    python benchmarks/record.py [--only NAME] [--repeats N] [--threads 1] [--again]
     python benchmarks/report.py
 
 nnsight is never among the package's requirements. To have it in the comparison, run this in an environment of its own:
@@ -51,7 +51,7 @@ def main() -> None:
     """Measure what is not in the ledger yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["efficientnet", "smollm2", "memory"], help="one part of it")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, help="25 for pictures and 9 for texts, whose passes are longer")
     parser.add_argument(
         "--threads", type=int, default=1, help="torch's threads; one is disturbed least on a busy machine"
     )
@@ -111,7 +111,8 @@ def _compare(
         HOOKS: lambda: _hooked(network, [site.path for site in sites], first.x, first.mask),
         OURS: lambda: _watched(network, sites, first.x, first.mask),
     }
-    case = Case(f"{how}, one batch", BARE, given.repeats, {OURS: ("processor time", 1.02)})
+    repeats = given.repeats or (9 if network.task == "language" else 25)
+    case = Case(f"{how}, one batch", BARE, repeats, {OURS: ("processor time", 1.02)})
     if importlib.util.find_spec("nnsight") is None:
         ledger.add(case, NNSIGHT, 0, {"wall time": (None, "s")}, "nnsight is not installed: see benchmarks/record.py")
     else:
@@ -124,7 +125,7 @@ def _compare(
 
     plan = Plan(tuple(site.alias for site in sites), ("mean",), answers=False, batch=batch, shard=len(some))
     case = Case(
-        f"{how}, {len(some)} examples read and prepared", BARE_LOADING, given.repeats, {DISK: ("processor time", 1.08)}
+        f"{how}, {len(some)} examples read and prepared", BARE_LOADING, repeats, {DISK: ("processor time", 1.08)}
     )
 
     def loading() -> None:

@@ -56,7 +56,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         groups.setdefault((row["measure"], row["variant"]), {})[row["repeat"]] = row
     for (measure, variant), found in sorted(groups.items(), key=lambda item: item[0][0]):
-        one = next(iter(found.values()))
+        one = max(found.values(), key=lambda row: row["created"])
         values = {repeat: row["value"] for repeat, row in found.items() if row["value"] is not None}
         if not values:
             lines.append(f"| {variant} | {measure} | not measured: {one['note']} | | | 0 of {one['of']} |")

@@ -41,6 +41,8 @@ MANY_ROWS = 50
 FEWEST_ROWS = 6
 #: Every row is held against every other up to this many rows: the product of all pairs is as large as its square.
 MOST_PAIRED = 4096
+#: A head with so many rows a feature tells the size of a row from its direction.
+ROWS_A_FEATURE = 10
 #: A head's rows are compared on at most so many examples, search and test half together.
 MOST_EXAMPLES = 2000
 #: A class's mean answer needs so many of its images.
@@ -136,7 +138,9 @@ class HeadEdit:
         except BadInput as error:
             record = CheckRecord(name=self.name, status="skipped", why=str(error), seconds=time.monotonic() - began)
             return Outcome(record=record)
-        head = Head(_float64(weight), None if bias is None else _float64(bias))
+        # The rows of a large vocabulary fill the memory in float64; their figures are summed in it all the same.
+        wide = torch.float64 if len(weight) <= MOST_PAIRED else torch.float32
+        head = Head(*(None if t is None else t.to("cpu", wide).numpy() for t in (weight, bias)))  # type: ignore[arg-type]
         search, test = self._seen(subject, head)
         figures = row_figures(head, search)
         odd = oddities(figures, partners(head))
@@ -147,7 +151,9 @@ class HeadEdit:
             shown = demonstrated(head, repairs, odd, search.known(), test.known(), subject.seed)
         adjusted = dict(zip(shown, holm([item.p for item in shown.values()]), strict=True))
         proven = [repair for repair in repairs if adjusted.get(repair.row, 1.0) <= 0.05]
-        findings = [self._finding(subject, repair.row, odd, shown[repair.row], adjusted[repair.row]) for repair in proven]
+        findings = [
+            self._finding(subject, repair.row, odd, shown[repair.row], adjusted[repair.row]) for repair in proven
+        ]
         # What stands apart only because of a row that was proven to be wrong (the one it was copied from) is explained.
         left = oddities(row_figures(proven[-1].after, search), partners(proven[-1].after)) if proven else odd
         seen = {repair.row for repair in proven}
@@ -161,7 +167,9 @@ class HeadEdit:
         effect = smallest_factor(head, len(figures), subject.seed)
         conclusive = effect is not None and effect.value <= TARGET_EFFECT
         names = ", ".join(figures)
-        why = f"{len(head)} rows compared in {len(figures)} figures ({names}); {len(leads) + len(findings)} stand apart, "
+        why = (
+            f"{len(head)} rows compared in {len(figures)} figures ({names}); {len(leads) + len(findings)} stand apart, "
+        )
         why += f"{len(findings)} with a behaviour shown."
         if not conclusive:
             why += f" Rows of this head are too few or too unlike each other for one scaled by {TARGET_EFFECT:g} to be noticed."
@@ -221,7 +229,11 @@ class HeadEdit:
         twins = dict.fromkeys(x for o in mine if o.other is not None for x in (o.row, o.other) if x != row)
         traits = "; ".join(
             f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.1e})"
-            + (f", with the row for '{_row_name(subject, o.other if o.row == row else o.row)}'" if o.other is not None else "")
+            + (
+                f", with the row for '{_row_name(subject, o.other if o.row == row else o.row)}'"
+                if o.other is not None
+                else ""
+            )
             for o in mine
         )
         sentence = f"The head's row for '{name}' stands apart from the others: {traits}."
@@ -243,10 +255,6 @@ class HeadEdit:
 
 
 CHECK = HeadEdit()
-
-
-def _float64(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().double().cpu().numpy()
 
 
 def _row_name(subject: Subject, row: int) -> str:
@@ -319,10 +327,12 @@ def row_figures(head: Head, search: Half | None) -> dict[str, Float[np.ndarray, 
     Args:
         search: what the head reads on the search half; figures that need it, or its labels, are left out without.
     """
-    weight, bias = head.weight, head.bias
-    centred = weight - weight.mean(0)
-    size = np.linalg.norm(centred, axis=1)
-    out = {"size (log)": np.log(np.linalg.norm(weight, axis=1) + 1e-12), "size about the mean row (log)": np.log(size + 1e-12)}
+    bias = head.bias
+    plain, size = _sizes(head)
+    out = {"size (log)": np.log(plain + 1e-12), "size about the mean row (log)": np.log(size + 1e-12)}
+    beyond = _beyond(head)
+    if beyond is not None:
+        out["size beyond what its direction foretells (log)"] = beyond
     if bias is not None and len(bias) and float(np.ptp(bias)) > 0:
         out["bias"] = bias
     cosine = _cosines(head)
@@ -336,11 +346,45 @@ def row_figures(head: Head, search: Half | None) -> dict[str, Float[np.ndarray, 
     if search is not None and len(search.features) >= FEWEST_SOURCES:
         quiet = _quiet(search.features)
         if quiet.shape[1] >= 2:
-            out["share where features never go (log)"] = np.log(((centred @ quiet) ** 2).sum(1) / (size**2 + 1e-12) + 1e-9)
+            lost = (((head.weight - head.weight.mean(0)) @ quiet) ** 2).sum(1)
+            out["share where features never go (log)"] = np.log(lost / (size**2 + 1e-12) + 1e-9)
         outrun = _outrun(head, search)
         if outrun is not None:
             out["lead over another class's own row"] = outrun
     return out
+
+
+def _sizes(head: Head) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """The norm of each row, and of what sets it apart from the mean row; nothing as large as the head is made."""
+    mean = head.weight.mean(0, dtype=np.float64)
+    squares = np.einsum("rf,rf->r", head.weight, head.weight, dtype=np.float64)
+    about = squares - 2 * (head.weight @ mean.astype(head.weight.dtype)).astype(np.float64) + float(mean @ mean)
+    return np.sqrt(squares), np.sqrt(np.maximum(about, 0))
+
+
+def _beyond(head: Head) -> Float[np.ndarray, " rows"] | None:
+    """What is left of each row's log size after a linear fit to its direction; None for a head with few rows.
+
+    The rows of a vocabulary differ in size by nature, by how common and of what kind a token is, and the direction tells
+    most of that. It says nothing of a scaling.
+    """
+    rows, features = head.weight.shape
+    if rows < ROWS_A_FEATURE * features:
+        return None
+    plain, _ = _sizes(head)
+    size = np.log(plain + 1e-12)
+    gram, against = 1e-6 * np.eye(features + 1), np.zeros(features + 1)
+
+    def direction(begin: int) -> np.ndarray:
+        unit = head.weight[begin : begin + 8192] / (plain[begin : begin + 8192, None] + 1e-12)
+        return np.concatenate([unit, np.ones((len(unit), 1))], axis=1)
+
+    for begin in range(0, rows, 8192):
+        part = direction(begin)
+        gram += part.T @ part
+        against += part.T @ size[begin : begin + 8192]
+    fit = np.linalg.solve(gram, against)
+    return size - np.concatenate([direction(begin) @ fit for begin in range(0, rows, 8192)])
 
 
 def _quiet(features: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "features k"]:
@@ -368,7 +412,9 @@ def _outrun(head: Head, search: Half) -> Float[np.ndarray, " rows"] | None:
 
 
 def oddities(
-    figures: dict[str, Float[np.ndarray, " rows"]], partner: Int[np.ndarray, " rows"] | None = None, alpha: float = ALPHA
+    figures: dict[str, Float[np.ndarray, " rows"]],
+    partner: Int[np.ndarray, " rows"] | None = None,
+    alpha: float = ALPHA,
 ) -> list[Oddity]:
     """Rows that stand apart, the oddest first."""
     found = []
@@ -447,7 +493,9 @@ def refitted(head: Head, row: int, known: Half) -> Head:
         move, shift = step[:-1] * np.sqrt(variance), (step[-1] * np.sqrt(level_variance) if levels is not None else 0.0)
         margin = sign * (x @ (centre + move) + level + shift - offset)
         pull = -sign * special.expit(-margin)
-        slope = np.append(pull @ x * np.sqrt(variance), pull.sum() * np.sqrt(level_variance) if levels is not None else 0.0)
+        slope = np.append(
+            pull @ x * np.sqrt(variance), pull.sum() * np.sqrt(level_variance) if levels is not None else 0.0
+        )
         return float(np.logaddexp(0, -margin).sum() + 0.5 * step @ step), slope + step
 
     start = np.zeros(x.shape[1] + 1)
@@ -473,7 +521,11 @@ def repaired(head: Head, odd: Sequence[Oddity], search: Half) -> list[Repair]:
         done = {repair.row for repair in repairs}
         rows = dict.fromkeys(r for o in left for r in (o.row, o.other) if r is not None and r not in done)
         before = int(current.right(known).sum())
-        tried = [(int(after.right(known).sum()) - before, row, after) for row in rows if (after := refitted(current, row, known))]
+        tried = [
+            (int(after.right(known).sum()) - before, row, after)
+            for row in rows
+            if (after := refitted(current, row, known))
+        ]
         best = max(tried, key=lambda item: (item[0], -item[1]), default=None)
         if best is None or best[0] <= 0:
             break
@@ -537,22 +589,27 @@ def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
     """The least factor among FACTORS from which on a row scaled by it is noticed, in at least 80 % of rows tried.
 
     Args:
-        figures: how many the check compares; scaling is looked for in two of them.
+        figures: how many the check compares; scaling is looked for in those of size.
     """
-    weight = head.weight
-    if len(weight) < FEWEST_ROWS:
+    if len(head) < FEWEST_ROWS:
         return None
     rng = generator(seed, "head power")
-    rows = rng.choice(len(weight), min(20, len(weight)), replace=False)
-    centre = weight.mean(0)
-    sizes = np.linalg.norm(weight, axis=1), np.linalg.norm(weight - centre, axis=1)
+    rows = rng.choice(len(head), min(20, len(head)), replace=False)
+    plain, about = _sizes(head)
+    beyond = _beyond(head)
+    centre = head.weight.mean(0, dtype=np.float64)
     least: float | None = None
     for factor in reversed(FACTORS):
         caught = 0
         for row in rows:
-            plain, about = (size.copy() for size in sizes)
-            plain[row], about[row] = sizes[0][row] * factor, np.linalg.norm(weight[row] * factor - centre)
-            found = [_apart(np.log(size + 1e-12), ALPHA / figures) for size in (plain, about)]
+            moved = float(np.linalg.norm(head.weight[row].astype(np.float64) * factor - centre))
+            changed = [
+                _with(np.log(plain + 1e-12), row, np.log(factor), add=True),
+                _with(np.log(about + 1e-12), row, np.log(moved)),
+            ]
+            if beyond is not None:  # one row among so many does not move the fit
+                changed.append(_with(beyond, row, np.log(factor), add=True))
+            found = [_apart(values, ALPHA / figures) for values in changed]
             caught += any(int(row) in [r for r, _ in one] for one in found)
         if caught < 0.8 * len(rows):
             break
@@ -562,3 +619,11 @@ def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
     below = FACTORS[FACTORS.index(least) - 1] if least > FACTORS[0] else 1.0
     unit = "times a row's own size, noticed as standing apart"
     return Quantity(value=least, unit=unit, low=below, high=least, level=0.8, n=len(rows))
+
+
+def _with(
+    values: Float[np.ndarray, " rows"], row: int, value: float, *, add: bool = False
+) -> Float[np.ndarray, " rows"]:
+    changed = values.copy()
+    changed[row] = value + (changed[row] if add else 0.0)
+    return changed

@@ -31,7 +31,9 @@ def bootstrap(
         return Quantity(value=point, unit=unit, n=n, level=level)
     draws = np.array([statistic(values[rng.integers(0, n, n)]) for _ in range(repeats)])
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Quantity(value=float(point), unit=unit, low=float(min(low, point)), high=float(max(high, point)), level=level, n=n)
+    return Quantity(
+        value=float(point), unit=unit, low=float(min(low, point)), high=float(max(high, point)), level=level, n=n
+    )
 
 
 def mean(values: Float[np.ndarray, " n"], unit: str, *, level: float = 0.95) -> Quantity:

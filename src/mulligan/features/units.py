@@ -98,14 +98,26 @@ class Selectivity:
         """One unit's figure, with the number of preferred examples that it rests on."""
         if self.group[unit] < 0:
             return None
-        return Quantity(value=float(self.auc[unit]), unit="AUC on held-out examples", low=float(self.low[unit]), high=float(self.high[unit]), n=int(self.n[unit]))
+        return Quantity(
+            value=float(self.auc[unit]),
+            unit="AUC on held-out examples",
+            low=float(self.low[unit]),
+            high=float(self.high[unit]),
+            n=int(self.n[unit]),
+        )
 
     def median(self, seed: int) -> Quantity | None:
         """The median over units, with an interval over units."""
         known = self.auc[self.group >= 0]
         if not len(known):
             return None
-        return bootstrap(known, "AUC on held-out examples, median over units", lambda v: float(np.median(v)), generator(seed, "selectivity"), repeats=300)
+        return bootstrap(
+            known,
+            "AUC on held-out examples, median over units",
+            lambda v: float(np.median(v)),
+            generator(seed, "selectivity"),
+            repeats=300,
+        )
 
 
 def selectivity(values: Float[np.ndarray, "n units"], groups: Int[np.ndarray, " n"], seed: int) -> Selectivity:
