@@ -66,6 +66,9 @@ def table(rows: Sequence[Row]) -> list[str]:
         ratio = "base" if variant == one["base"] else interval(ratios, "") if ratios else ""
         goal = "" if one["goal"] is None else f"at most {one['goal']:g}"
         partial = f" of {one['of']} (partial)" if len(values) < one["of"] else ""
+        planned = min(row["of"] for row in found.values())
+        # Repeats that were added once figures could be seen are said to be so.
+        partial += f" ({planned} planned at first)" if planned < one["of"] else ""
         figure = interval(list(values.values()), one["unit"])
         lines.append(f"| {variant} | {measure} | {figure} | {ratio} | {goal} | {len(values)}{partial} |")
     return lines

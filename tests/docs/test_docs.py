@@ -160,10 +160,11 @@ def test_figures_in_the_text_are_those_of_the_code() -> None:
     from mulligan.checks import head_edit, preprocessing
     from mulligan.checks.conjunction import check, measuring, power, search, sources
     from mulligan.evidence import EXCESS, FEWEST_SOURCES
+    from mulligan.procedures.audit.audit import MOST_OUTPUTS, MOST_TOKENS, TWIN_EXAMPLES
 
-    checks, concepts, design = (
+    checks, concepts, design, audit, limits = (
         " ".join((DOCS / name).read_text(encoding="utf-8").split())
-        for name in ("checks.md", "concepts.md", "design/checks.md")
+        for name in ("checks.md", "concepts.md", "design/checks.md", "design/audit.md", "limits.md")
     )
     apart = check.MOST_CLAIMS - check.OVERLAID_CLAIMS
     for text, sentence in (
@@ -187,6 +188,9 @@ def test_figures_in_the_text_are_those_of_the_code() -> None:
         (checks, f"Up to {preprocessing.MOST_SEARCH} examples"),
         (checks, f"Up to {preprocessing.MOST_TEST:,} labelled"),
         (checks, f"a loss of {preprocessing.TARGET_EFFECT} of the answers"),
+        (limits, f"the first {MOST_TOKENS} tokens"),
+        (audit, f"up to {TWIN_EXAMPLES} examples"),
+        (audit, f"at most {MOST_OUTPUTS} outputs"),
         (design, f"exceeds them by {search.LEAST_EXCESS} and is answered at {search.LEAST_MARGIN}"),
         (design, f"At most {apart} claims"),
         (design, f"at {power.CLARITY} of the genuine margin"),

@@ -20,7 +20,7 @@ def test_a_partition_that_does_not_hang_on_order(groups: list[int], seed: int, s
     assert sorted([*split.search, *split.test]) == list(range(len(ids)))
     for group in np.unique(of):
         here, there = (of[split.search] == group).sum(), (of[split.test] == group).sum()
-        assert here - there in (0, 1)
+        assert abs(here - there) <= 1
     order = list(range(len(ids)))
     shuffle.shuffle(order)  # type: ignore[attr-defined]
     again = split_sources([ids[i] for i in order], of[order], seed)
@@ -55,3 +55,8 @@ def test_another_seed_is_another_split() -> None:
     a, b = (split_sources(ids, np.zeros(100, dtype=np.int64), seed) for seed in (0, 1))
     assert set(a.test) != set(b.test)
     assert len(split_sources([], np.zeros(0, dtype=np.int64), 0).test) == 0
+
+
+def test_classes_of_one_example_are_halved_as_a_whole() -> None:
+    split = split_sources(names(1000), np.arange(1000), 0)
+    assert 440 < len(split.test) < 560

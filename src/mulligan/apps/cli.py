@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-err = Console(stderr=True, emoji=False)
+err = Console(stderr=True, emoji=False, soft_wrap=True)
 
 FAIL_ON = ("high", "medium", "low", "never")
 
@@ -46,6 +46,7 @@ Input = Annotated[
     str | None,
     typer.Option(help="How pixels become input: size=28,channels=1,mean=0,std=1 (mean and std on a 0-1 scale)."),
 ]
+Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, mps.")]
 Out = Annotated[Path | None, typer.Option(help="The run's folder (default: runs/TIME-COMMAND-ID).")]
 
 
@@ -60,11 +61,29 @@ def settings(context: typer.Context) -> None:
             raise BadInput(
                 f"mulligan.toml cannot be read: {error}", where=file.resolve(), fix="mend it or move it away"
             ) from error
+        _known_settings(tables, context)
         context.default_map = {
             command: {key.replace("-", "_"): value for key, value in table.items()}
             for command, table in tables.items()
             if isinstance(table, dict)
         }
+
+
+def _known_settings(tables: dict[str, Any], context: typer.Context) -> None:
+    commands = getattr(context.command, "commands", {})
+    for command, table in tables.items():
+        if command not in commands or not isinstance(table, dict):
+            raise BadInput(
+                "mulligan.toml has a table for no command", where=command, fix=f"name one of {', '.join(commands)}"
+            )
+        known = {parameter.name for parameter in commands[command].params}
+        for key in table:
+            if key.replace("-", "_") not in known:
+                raise BadInput(
+                    "mulligan.toml sets an option that does not exist",
+                    where=f"{command}.{key}",
+                    fix=f"see mulligan {command} --help",
+                )
 
 
 @app.command()
@@ -94,6 +113,7 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
     batch: Annotated[int, typer.Option(help="Examples at a time.", min=1)] = 32,
+    device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print findings.json on stdout.")] = False,
     replay: Annotated[
         Path | None,
@@ -116,12 +136,15 @@ def audit(
         "sites": sites,
         "seed": seed,
         "batch": batch,
+        "device": device,
         "replay": _text(replay),
     }
     if resume is not None:
         run = Run.open(resume)
         if run.manifest.get("command") != "audit":
             raise BadInput("this run is no audit", where=resume, fix="give the folder of an interrupted audit")
+        if run.manifest.get("status") == "finished":
+            raise BadInput("this audit is finished", where=resume, fix="read its report.html, or start a new one")
         options |= run.manifest["config"]
     else:
         run = None
@@ -201,6 +224,7 @@ def _load(options: dict[str, Any]) -> tuple[Any, Any]:
 
     names = read_classes(Path(options["classes"])) if options.get("classes") else None
     network = load(options["model"], weights=options.get("weights"), input=options.get("input"), classes=names)
+    network.to(options.get("device") or "cpu")
     return network, load_dataset(options["data"], classes=network.classes)
 
 
@@ -273,8 +297,10 @@ def _summary(document: Findings, status: int, report: Path, seconds: float) -> N
     for check in document.checks:
         state = check.status if check.status != "ran" else "ran" if check.conclusive else "inconclusive"
         err.print(f"{check.name}: {state}. {escape(check.why)}", highlight=False)
+    below = f" (findings below --fail-on: {len(document.findings)})" if document.findings else ""
+    ran = any(check.status == "ran" for check in document.checks)
     words = {
-        0: "[green]passed[/green]",
+        0: f"[green]passed[/green]{below}" if ran else "no check applied: nothing was judged",
         1: "[bold red]failed: a finding at or above --fail-on[/bold red]",
         3: "[yellow]inconclusive: this is no pass[/yellow]",
     }
@@ -316,6 +342,7 @@ def record(
     input: Input = None,
     out: Out = None,
     batch: Annotated[int, typer.Option(min=1)] = 32,
+    device: Device = "cpu",
     seed: int = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in --out, where an earlier recording was interrupted.")
@@ -325,7 +352,14 @@ def record(
     from ..activations import Plan
     from ..activations import record as do_record
 
-    options = {"model": model, "data": data, "weights": _text(weights), "classes": _text(classes), "input": input}
+    options = {
+        "model": model,
+        "data": data,
+        "weights": _text(weights),
+        "classes": _text(classes),
+        "input": input,
+        "device": device,
+    }
     network, dataset = _load(options)
     places = network.sites(_listed(sites) or ())
     plan = Plan(tuple(site.alias for site in places), _listed(pools) or (), batch=batch, seed=seed)

@@ -1,8 +1,9 @@
 """Which units drive an output, to first order: gradient times how far the activation is from its mean.
 
 This is the linear estimate of what mean ablation would take away (gradient x input: Shrikumar et al. 2017,
-arXiv:1704.02685; attribution patching: Nanda 2023; Syed et al. 2023, arXiv:2310.10348), for every unit of every site in
-one backward pass. It has the opposite sign of the ablation's change, and equals it where the rest of the network is linear.
+arXiv:1704.02685; attribution patching: Nanda 2023; Syed et al. 2023, arXiv:2310.10348), for every unit of every site
+in one backward pass. It has the opposite sign of the ablation's change, and its size where the rest of the network is
+linear.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The head-edit check: was a row of the classifier's last layer tampered with?
 
-The rows of a head are exchangeable as far as training goes, so each is held against the others: in size, in bias, in how
-like it is to another row, in how much of it lies where features never go, and in how far it outruns another class's own
-row on that class's images. A row that stands apart is an anomaly of weights: a lead.
+The rows of a head are exchangeable as far as training goes, so each is held against the others: in size, in bias, in
+how like it is to another row, in how much of it lies where features never go, and in how far it outruns another class's
+own row on that class's images. A row that stands apart is an anomaly of weights: a lead.
 
 It is a finding only if a behaviour is shown. The row is fitted anew on the search half, all others held (a logistic
-regression whose prior is what its peers look like): a scaled, shifted, copied or bent row comes back from the data alone.
-On the test half the images that it concerns must then be answered better, by more than 0.1 beyond what the same refit
-gains for rows that do not stand apart.
+regression whose prior is what its peers look like): a scaled, shifted, copied or bent row comes back from the data
+alone. On the test half the images that it concerns must then be answered better, by more than 0.1 beyond what the same
+refit gains for rows that do not stand apart.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ALPHA = 0.005
 #: The check promises to notice a row scaled by this factor.
 TARGET_EFFECT = 3.0
 FACTORS = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-#: At most so many rows stand apart in one figure, and so many are repaired; so many that do not are refitted for control.
+#: At most so many rows stand apart in one figure, and are repaired; so many that do not are refitted for control.
 MOST_ROWS, PLACEBO_ROWS = 5, 5
 #: With so many rows or more, the tail of the rows' own figures is the null; with fewer, Student's t.
 MANY_ROWS = 50
@@ -109,7 +109,7 @@ class Shown:
 
     Attributes:
         gain: [sources], right after the repair minus right before. placebo: the same of the best-gaining control row.
-        was, now, control: right answers among the images concerned: before, after, after refitting a control row instead.
+        was, now, control: right answers among the images concerned: before, after, with a control row refitted instead.
         n, everywhere: how many images are concerned, and right answers (before, after) and number of all test images.
     """
 
@@ -151,28 +151,24 @@ class HeadEdit:
             shown = demonstrated(head, repairs, odd, search.known(), test.known(), subject.seed)
         adjusted = dict(zip(shown, holm([item.p for item in shown.values()]), strict=True))
         proven = [repair for repair in repairs if adjusted.get(repair.row, 1.0) <= 0.05]
-        findings = [
-            self._finding(subject, repair.row, odd, shown[repair.row], adjusted[repair.row]) for repair in proven
-        ]
+        findings = [self._finding(subject, r.row, odd, shown[r.row], adjusted[r.row]) for r in proven]
         # What stands apart only because of a row that was proven to be wrong (the one it was copied from) is explained.
-        left = oddities(row_figures(proven[-1].after, search), partners(proven[-1].after)) if proven else odd
-        seen = {repair.row for repair in proven}
+        sound = without(head, proven)
+        left = oddities(row_figures(sound, search), partners(sound)) if proven else odd
+        told = {repair.row for repair in proven}
         leads: list[Finding] = []
-        for row in dict.fromkeys(o.row for o in left):
-            mine = [o for o in left if o.row == row]
-            pair = {row, *(o.other for o in mine if o.other is not None)}
-            if not pair & seen and row in {o.row for o in odd}:
-                leads.append(self._finding(subject, row, mine, shown.get(row), adjusted.get(row), proven=False))
-                seen |= pair
+        for o in left:
+            pair = {o.row} if o.other is None else {o.row, o.other}
+            if not pair & told and o.row in {first.row for first in odd}:
+                both = shown.get(o.row), adjusted.get(o.row)
+                leads.append(self._finding(subject, o.row, left, *both, proven=False))
+                told |= pair
         effect = smallest_factor(head, len(figures), subject.seed)
         conclusive = effect is not None and effect.value <= TARGET_EFFECT
-        names = ", ".join(figures)
-        why = (
-            f"{len(head)} rows compared in {len(figures)} figures ({names}); {len(leads) + len(findings)} stand apart, "
-        )
-        why += f"{len(findings)} with a behaviour shown."
+        why = f"{len(head)} rows compared in {len(figures)} figures ({', '.join(figures)}); "
+        why += f"{len(leads) + len(findings)} stand apart, {len(findings)} with a behaviour shown."
         if not conclusive:
-            why += f" Rows of this head are too few or too unlike each other for one scaled by {TARGET_EFFECT:g} to be noticed."
+            why += f" Its rows are too few or too unlike each other for one scaled by {TARGET_EFFECT:g} to be noticed."
         record = CheckRecord(
             name=self.name, status="ran", why=why, seconds=time.monotonic() - began, examined=len(head) * len(figures),
             calibration=Calibration(kind="within-network", n=len(head)), smallest_effect=effect,
@@ -184,22 +180,17 @@ class HeadEdit:
         """What the head reads on either half; None where it cannot be read, or does not explain the answers."""
         if subject.network.task != "classification":
             return None, None
-        halves = [half[: MOST_EXAMPLES // 2] for half in (subject.split.search, subject.split.test)]
+        rng = generator(subject.seed, "head-edit examples")  # data sorted by class must not be cut to some classes
+        halves = [rng.permutation(h)[: MOST_EXAMPLES // 2] for h in (subject.split.search, subject.split.test)]
         wanted = sum(len(half) for half in halves)
         price = subject.seconds_an_example
         n = subject.budget.buy("head-edit/examples", wanted, price, share=self.needs.share, least=min(wanted, 64))
-        halves = [half[: -(-n * len(half) // max(wanted, 1))] for half in halves]
+        halves = [np.sort(half[: -(-n * len(half) // max(wanted, 1))]) for half in halves]
         order = [int(i) for half in halves for i in half]
         if not order:
             return None, None
-        pieces = [
-            Piece(
-                "mulligan.checks.head_edit:head_inputs",
-                {"indices": order[k : k + 256], "batch": subject.batch},
-                cost=len(order[k : k + 256]),
-            )
-            for k in range(0, len(order), 256)
-        ]
+        parts = [{"indices": order[k : k + 256], "batch": subject.batch} for k in range(0, len(order), 256)]
+        pieces = [Piece("mulligan.checks.head_edit:head_inputs", one, cost=len(one["indices"])) for one in parts]
         ran = subject.engine.run("head-edit: features", pieces, subject.context, subject.run, subject.emit)
         features = np.concatenate([result.arrays["features"] for _, result in ran]).astype(np.float64)
         if features.shape[1] != head.weight.shape[1]:
@@ -209,46 +200,28 @@ class HeadEdit:
             if explained.mean() < 0.99:  # something follows the head, and its rows are not the answers
                 return None, None
         source = sources(subject.dataset.ids)
-        cut = len(halves[0])
-        parts = [(half, features[:cut] if k == 0 else features[cut:]) for k, half in enumerate(halves)]
-        search, test = (Half(values, subject.labels[half], source[half]) for half, values in parts)
+        values = np.split(features, [len(halves[0])])
+        search, test = (Half(x, subject.labels[half], source[half]) for half, x in zip(halves, values, strict=True))
         return search, test
 
     def _finding(
-        self,
-        subject: Subject,
-        row: int,
-        odd: Sequence[Oddity],
-        shown: Shown | None,
-        p_adjusted: float | None,
-        *,
+        self, subject: Subject, row: int, odd: Sequence[Oddity], shown: Shown | None, p_adjusted: float | None, *,
         proven: bool = True,
-    ) -> Finding:
+    ) -> Finding:  # fmt: skip
         mine = [o for o in odd if row in (o.row, o.other)]
         name = _row_name(subject, row)
-        twins = dict.fromkeys(x for o in mine if o.other is not None for x in (o.row, o.other) if x != row)
-        traits = "; ".join(
-            f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.1e})"
-            + (
-                f", with the row for '{_row_name(subject, o.other if o.row == row else o.row)}'"
-                if o.other is not None
-                else ""
-            )
-            for o in mine
-        )
+        twins = list(dict.fromkeys(x for o in mine if o.other is not None for x in (o.row, o.other) if x != row))
+        traits = "; ".join(f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.1e})" for o in mine)
+        if twins:
+            traits += ". It is like the row for " + " and ".join(f"'{_row_name(subject, twin)}'" for twin in twins)
         sentence = f"The head's row for '{name}' stands apart from the others: {traits}."
+        place = f"the row for '{name}' in {subject.network.head}"
+        action = f"Look at {place}: no behaviour was shown, so this may be natural."
         if proven:
-            sentence = f"The head's row for '{name}' does not fit the network, and images are answered wrongly for it: {traits}."
-        action = (
-            f"Compare the row for '{name}' in {subject.network.head} with the checkpoint that you trained. If you did not "
-            "change it, do not ship this file."
-            if proven
-            else f"Look at the row for '{name}' in {subject.network.head}: no behaviour was shown, so this may be natural."
-        )
-        rows = (row,) if proven else (row, *twins)
-        claim = Claim(
-            kind="head-edit", sentence=sentence, target=name, where=Where(site=subject.network.head, rows=rows)
-        )  # fmt: skip
+            sentence = f"The head's row for '{name}' makes images be answered wrongly, and stands apart: {traits}."
+            action = f"Compare {place} with the checkpoint that you trained; if it changed unawares, do not ship this."
+        where = Where(site=subject.network.head, rows=(row,) if proven else (row, *twins))
+        claim = Claim(kind="head-edit", sentence=sentence, target=name, where=where)
         evidence = Evidence(p=min(o.p for o in mine)) if shown is None else _evidence(shown, p_adjusted)
         severity = "low" if not proven or shown is None else "high" if shown.gain.mean() >= 0.3 else "medium"
         return Finding.of(claim, evidence, severity=severity, confidence=0.9 if proven else 0.3, action=action)
@@ -271,7 +244,7 @@ def _evidence(shown: Shown, p_adjusted: float | None) -> Evidence:
     if shown.control is not None:
         other = fraction(shown.control, shown.n, f"{part}, a row that does not stand apart fitted anew instead")
     causal = Causal(
-        edit="fit the row anew on the search half, all others held, with a prior of rows like its peers; undone, the errors are back",
+        edit="fit the row anew on the search half, all others held; undone, the errors are back",
         before=fraction(shown.was, shown.n, part), after=fraction(shown.now, shown.n, part), control=other,
         clean_before=fraction(before, n, whole), clean_after=fraction(after, n, whole),
     )  # fmt: skip
@@ -365,8 +338,8 @@ def _sizes(head: Head) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " 
 def _beyond(head: Head) -> Float[np.ndarray, " rows"] | None:
     """What is left of each row's log size after a linear fit to its direction; None for a head with few rows.
 
-    The rows of a vocabulary differ in size by nature, by how common and of what kind a token is, and the direction tells
-    most of that. It says nothing of a scaling.
+    The rows of a vocabulary differ in size by nature, by how common and of what kind a token is, and the direction
+    tells most of that. It says nothing of a scaling.
     """
     rows, features = head.weight.shape
     if rows < ROWS_A_FEATURE * features:
@@ -396,7 +369,10 @@ def _quiet(features: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "feat
 
 
 def _outrun(head: Head, search: Half) -> Float[np.ndarray, " rows"] | None:
-    """How far each row's mean answer is above that of the own row, on the other class where it is most; None if few are shown."""
+    """How far each row's mean answer is above that of the own row, on the other class where it is most.
+
+    None if fewer than three classes have images enough.
+    """
     known = search.known()
     classes = [int(c) for c in np.unique(known.labels) if (known.labels == c).sum() >= FEWEST_IMAGES and c < len(head)]
     if len(classes) < 3:
@@ -475,64 +451,64 @@ def _tail_p(values: np.ndarray, row: int) -> float:
 def refitted(head: Head, row: int, known: Half) -> Head:
     """The head with one row fitted anew to labelled examples, all others held.
 
-    With the others held, softmax regression is a logistic regression of "is this class" with their log-sum-exp as offset.
-    The prior is normal, with the mean and the spread of the other rows (and of their biases).
+    With the others held, softmax regression is a logistic regression of "is this class" with their log-sum-exp as
+    offset. The prior is normal, with the mean and the spread of the other rows (and of their biases).
     """
     others = np.delete(head.weight, row, 0)
-    logits = head.logits(known.features)
-    offset = special.logsumexp(np.delete(logits, row, 1), axis=1)
+    levels = np.zeros(1) if head.bias is None else np.delete(head.bias, row)
+    centre = np.append(others.mean(0), levels.mean())
+    scale = np.full(len(centre), np.sqrt(((others - centre[:-1]) ** 2).mean() + 1e-12))
+    scale[-1] = 0.0 if head.bias is None else levels.std() + 1e-3
+    x = np.concatenate([known.features, np.ones((len(known.features), 1))], axis=1)
+    offset = special.logsumexp(np.delete(head.logits(known.features), row, 1), axis=1)
     sign = np.where(known.labels == row, 1.0, -1.0)
-    centre = others.mean(0)
-    variance = float(((others - centre) ** 2).mean()) + 1e-12
-    x = known.features
-    levels = None if head.bias is None else np.delete(head.bias, row)
-    level, level_variance = (0.0, 1.0) if levels is None else (float(levels.mean()), float(levels.var()) + 1e-6)
 
     def loss(step: np.ndarray) -> tuple[float, np.ndarray]:
-        # `step` counts in units of the prior's deviations, so that one scale of steps suits all of its entries.
-        move, shift = step[:-1] * np.sqrt(variance), (step[-1] * np.sqrt(level_variance) if levels is not None else 0.0)
-        margin = sign * (x @ (centre + move) + level + shift - offset)
-        pull = -sign * special.expit(-margin)
-        slope = np.append(
-            pull @ x * np.sqrt(variance), pull.sum() * np.sqrt(level_variance) if levels is not None else 0.0
-        )
+        # Steps are counted in deviations of the prior, so that one size of step suits all entries.
+        margin = sign * (x @ (centre + scale * step) - offset)
+        slope = (-sign * special.expit(-margin)) @ x * scale
         return float(np.logaddexp(0, -margin).sum() + 0.5 * step @ step), slope + step
 
-    start = np.zeros(x.shape[1] + 1)
-    step = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
-    weight = head.weight.copy()
-    weight[row] = centre + step[:-1] * np.sqrt(variance)
-    if head.bias is None:
-        return Head(weight, None)
-    bias = head.bias.copy()
-    bias[row] = level + step[-1] * np.sqrt(level_variance)
+    best = optimize.minimize(loss, np.zeros(len(centre)), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    fitted = centre + scale * best.x
+    weight, bias = head.weight.copy(), None if head.bias is None else head.bias.copy()
+    weight[row] = fitted[:-1]
+    if bias is not None:
+        bias[row] = fitted[-1]
     return Head(weight, bias)
 
 
 def repaired(head: Head, odd: Sequence[Oddity], search: Half) -> list[Repair]:
     """Rows that stand apart, fitted anew one after another: each time the one that gains most on the search half.
 
-    Once the row that was changed is repaired, a row that stood apart only beside it (the one it was copied from) does so no more.
+    With the changed row repaired, one that stood apart only beside it (which it was copied from) does so no more.
     """
     known = search.known()
     repairs: list[Repair] = []
     current, left = head, list(odd)
-    while left and len(repairs) < MOST_ROWS:
-        done = {repair.row for repair in repairs}
-        rows = dict.fromkeys(r for o in left for r in (o.row, o.other) if r is not None and r not in done)
+    able = {r for o in odd for r in (o.row, o.other) if r is not None}
+    while left and able and len(repairs) < MOST_ROWS:
+        rows = sorted(able & {r for o in left for r in (o.row, o.other)})
         before = int(current.right(known).sum())
-        tried = [
-            (int(after.right(known).sum()) - before, row, after)
-            for row in rows
-            if (after := refitted(current, row, known))
-        ]
-        best = max(tried, key=lambda item: (item[0], -item[1]), default=None)
-        if best is None or best[0] <= 0:
+        tried = [Repair(row, current, refitted(current, row, known)) for row in rows]
+        best = max(tried, key=lambda repair: int(repair.after.right(known).sum()), default=None)
+        if best is None or int(best.after.right(known).sum()) <= before:
             break
-        repairs.append(Repair(best[1], current, best[2]))
-        current = best[2]
+        repairs.append(best)
+        able.discard(best.row)
+        current = best.after
         left = oddities(row_figures(current, search), partners(current))
     return repairs
+
+
+def without(head: Head, repairs: Sequence[Repair]) -> Head:
+    """The head with just these rows as their repairs left them."""
+    weight, bias = head.weight.copy(), None if head.bias is None else head.bias.copy()
+    for repair in repairs:
+        weight[repair.row] = repair.after.weight[repair.row]
+        if bias is not None and repair.after.bias is not None:
+            bias[repair.row] = repair.after.bias[repair.row]
+    return Head(weight, bias)
 
 
 def demonstrated(
@@ -541,7 +517,7 @@ def demonstrated(
     """Open the test half, once: what each repair changes for the images that its row concerns, beside control rows.
 
     Control rows are refitted in the repaired head: in the one as it is, the row of a class whose images were taken away
-    gains as much by shouting louder.
+    gains as much by shouting louder. (`Shown.control` is the median of them in the head as it is.)
     """
     if not repairs:
         return {}
@@ -560,9 +536,8 @@ def demonstrated(
         if len(gain) < FEWEST_SOURCES:
             continue
         was, now = repair.before.right(test), repair.after.right(test)
-        control = None
-        if plain:
-            control = int(refitted(repair.before, plain[0], search).right(test)[concerned].sum())
+        instead = [int(refitted(repair.before, row, search).right(test)[concerned].sum()) for row in plain]
+        control = int(np.median(instead)) if instead else None
         out[repair.row] = Shown(
             p=betting_p(gain, bound, -1.0, 1.0), gain=gain, placebo=worst, was=int(was[concerned].sum()),
             now=int(now[concerned].sum()), control=control, n=int(concerned.sum()),
@@ -571,10 +546,8 @@ def demonstrated(
     return out
 
 
-def _gain(
-    before: Head, after: Head, row: int, test: Half
-) -> tuple[Float[np.ndarray, " sources"], Bool[np.ndarray, " n"]]:
-    """Right after minus right before, one value a source, for images of the class or answered so; and which these are."""
+def _gain(before: Head, after: Head, row: int, test: Half) -> tuple[np.ndarray, Bool[np.ndarray, " n"]]:
+    """Right after minus right before, a value a source, for images of the class or answered so; and which these are."""
     first, second = (h.logits(test.features).argmax(1) for h in (before, after))
     concerned = (test.labels == row) | (first == row) | (second == row)
     change = ((second == test.labels).astype(float) - (first == test.labels))[concerned]
@@ -603,14 +576,11 @@ def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
         caught = 0
         for row in rows:
             moved = float(np.linalg.norm(head.weight[row].astype(np.float64) * factor - centre))
-            changed = [
-                _with(np.log(plain + 1e-12), row, np.log(factor), add=True),
-                _with(np.log(about + 1e-12), row, np.log(moved)),
-            ]
+            steps = [(np.log(plain + 1e-12), np.log(factor)), (np.log(about + 1e-12), np.log(moved / about[row]))]
             if beyond is not None:  # one row among so many does not move the fit
-                changed.append(_with(beyond, row, np.log(factor), add=True))
-            found = [_apart(values, ALPHA / figures) for values in changed]
-            caught += any(int(row) in [r for r, _ in one] for one in found)
+                steps.append((beyond, np.log(factor)))
+            changed = [values + step * (np.arange(len(head)) == row) for values, step in steps]
+            caught += any(int(row) in [r for r, _ in _apart(values, ALPHA / figures)] for values in changed)
         if caught < 0.8 * len(rows):
             break
         least = factor
@@ -619,11 +589,3 @@ def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
     below = FACTORS[FACTORS.index(least) - 1] if least > FACTORS[0] else 1.0
     unit = "times a row's own size, noticed as standing apart"
     return Quantity(value=least, unit=unit, low=below, high=least, level=0.8, n=len(rows))
-
-
-def _with(
-    values: Float[np.ndarray, " rows"], row: int, value: float, *, add: bool = False
-) -> Float[np.ndarray, " rows"]:
-    changed = values.copy()
-    changed[row] = value + (changed[row] if add else 0.0)
-    return changed

@@ -1,9 +1,9 @@
 """The preprocessing check: are inputs prepared as they were when the network was trained?
 
 Batch norms remember the mean and variance of what passed them in training. Inputs prepared otherwise arrive with other
-statistics, and are answered worse. Each common preparation is tried on the search half. One that agrees much better with
-what the first batch norms remember, or that is answered rightly more often, is frozen as the one claim; the test half
-decides whether the network answers better under it.
+statistics, and are answered worse. Each common preparation is tried on the search half. One that agrees much better
+with what the first batch norms remember, or that is answered rightly more often, is frozen as the one claim; the test
+half decides whether the network answers better under it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Preprocessing:
         best = suspect(tried, subject.labels[rows])
         if best is not None:
             return self._confirm(subject, began, tried, best, test, norms, figures, effect)
-        why = f"No other preparation agrees clearly better with the first {len(norms)} batch norms (disagreement: {figures})"
+        why = f"No other preparation agrees clearly better with the first {len(norms)} batch norms ({figures})"
         if effect is not None:
             why += ", or is answered rightly more often."
             return self._outcome(began, why, ways, effect, conclusive=effect.value <= TARGET_EFFECT)
@@ -140,7 +140,7 @@ class Preprocessing:
         )
         if len(rows) < FEWEST_SOURCES:
             finding = Finding.of(claim, Evidence(effect=ratio), severity="low", confidence=0.5, action=action)
-            why = f"{name} fits better (disagreement: {figures}), but fewer than {FEWEST_SOURCES} labelled examples are there to confirm it."
+            why = f"Fewer than {FEWEST_SOURCES} labelled examples are there to confirm {name} ({figures})."
             return self._outcome(began, why, ways, None, leads=(finding,), conclusive=False)
         labels = subject.labels[rows]
         was = self._answers(subject, given.way, rows) if subject.answers is None else subject.answers[rows].argmax(1)
@@ -162,7 +162,8 @@ class Preprocessing:
         severity = "low" if not demonstrated or loss < 0.02 else "high" if loss >= 0.2 else "medium"
         confidence = 0.97 if demonstrated else 0.4
         finding = Finding.of(claim, evidence, severity=severity, confidence=confidence, action=action)
-        why = f"With {name}, {gained} of {len(rows)} test images are answered right that were wrong, and {lost} the other way (disagreement: {figures})."
+        why = f"With {name}, {gained} of {len(rows)} test images turn from wrong to right, and {lost} the other way."
+        why += f" Disagreement with the batch norms: {figures}."
         shown = ((finding,), ()) if demonstrated else ((), (finding,))
         conclusive = demonstrated or (effect is not None and effect.value <= TARGET_EFFECT)
         return self._outcome(began, why, ways, effect, findings=shown[0], leads=shown[1], conclusive=conclusive)
@@ -190,7 +191,7 @@ CHECK = Preprocessing()
 
 
 def suspect(tried: Sequence[Tried], labels: Int[np.ndarray, " n"]) -> int | None:
-    """Which preparation to confirm instead of the given one, the first; None if none looks better on the search half."""
+    """Which preparation to confirm instead of the first, the given one; None if none looks better."""
     best = int(np.argmin([one.disagreement for one in tried]))
     if best and tried[0].disagreement >= RATIO * tried[best].disagreement:
         return best
@@ -248,7 +249,8 @@ def preparations(own: ImageInput) -> list[Preparation]:
         if not any(_same(other, way.input) for way in ways):
             ways.append(Preparation(name, other))
     if own.channels == 3:
-        swapped = replace(own, order="bgr" if own.order == "rgb" else "rgb", mean=own.mean[::-1], std=own.std[::-1])
+        # Exchanged just before the network, as when OpenCV has read the file: the means stay where they are.
+        swapped = replace(own, order="bgr" if own.order == "rgb" else "rgb")
         ways.append(Preparation("blue and red exchanged", swapped))
     return ways
 

@@ -21,9 +21,15 @@ def fraction(successes: int, n: int, unit: str, *, level: float = 0.95) -> Quant
 
 
 def bootstrap(
-    values: Float[np.ndarray, "n ..."], unit: str, statistic: Callable[[np.ndarray], float], rng: np.random.Generator, *, level: float = 0.95,
-    repeats: int = 1000, value: float | None = None,
-) -> Quantity:  # fmt: skip
+    values: Float[np.ndarray, "n ..."],
+    unit: str,
+    statistic: Callable[[np.ndarray], float],
+    rng: np.random.Generator,
+    *,
+    level: float = 0.95,
+    repeats: int = 1000,
+    value: float | None = None,
+) -> Quantity:
     """A statistic of independent rows with the percentile bootstrap's interval (Efron 1979)."""
     n = len(values)
     point = statistic(values) if value is None else value
@@ -66,7 +72,7 @@ def bounded_mean(
 def _last_rejected(p: Callable[[float], float], low: float, centre: float, alpha: float) -> float:
     """The largest m in [low, centre] with p(m) <= alpha, or `low`.
 
-    Halving finds it because p rises with m: each stake is a fixed share of 1 / (m - low), and what it wins falls with m.
+    Halving finds it because p rises with m: each stake is a fixed share of 1 / (m - low), and wins less as m rises.
     """
     if p(low) > alpha:
         return low

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from ..runs import digest
 
-#: Fewer sources than this in the confirming half, of any class involved, and a claim is inconclusive (contract, step 1).
+#: With fewer sources in the confirming half, of any class involved, a claim is inconclusive (contract, step 1).
 FEWEST_SOURCES = 20
 #: What the second, third... example of one content has after its id.
 _COPY = re.compile(r"-\d+$")
@@ -31,11 +31,11 @@ def sources(ids: Sequence[str]) -> Int[np.ndarray, " n"]:
 
 
 def split_sources(ids: Sequence[str], groups: Int[np.ndarray, " n"], seed: int) -> Split:
-    """Halve each group (class, or -1) by a hash of seed and id; the odd one goes to either side by the same hash, so that
-    classes of one example each are halved as a whole.
+    """Halve each group (class, or -1) by a hash of seed and id.
 
-    Copies of one example (ids that differ by a suffix "-2") stay on one side; copies in several groups (one picture under
-    two labels) are searched on, since no half of their own is theirs.
+    The odd one goes to either side by the same hash, so that classes of one example each are halved as a whole. Copies
+    of one example (ids that differ by a suffix "-2") stay on one side; copies in several groups (one picture under two
+    labels) are searched on, since no half of their own is theirs.
     """
     source = sources(ids)
     keys = np.array([digest(str(seed), "split", _COPY.sub("", id)) for id in ids])

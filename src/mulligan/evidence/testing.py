@@ -19,10 +19,10 @@ _STAKES = (np.arange(64) + 0.5) / 64
 def betting_p(values: Float[np.ndarray, " n"], bound: float, low: float, high: float) -> float:
     """p-value for "the mean is at most `bound`" of independent values in [low, high].
 
-    A gambler who starts with 1 stakes a share of her money, time after time, on a value above `bound`. If the mean is not
-    above it, her expected money never grows, so ending with K or more has probability at most 1 / K (Markov), whatever
-    the distribution and n, and also if the values' means differ and only their average is at most `bound`. Money is split
-    evenly over 64 fixed stakes. Waudby-Smith & Ramdas 2024 (JRSS B 86:1).
+    A gambler who starts with 1 stakes a share of her money, time after time, on a value above `bound`. If the mean is
+    not above it, her expected money never grows, so ending with K or more has probability at most 1 / K (Markov),
+    whatever the distribution and n, and also if the values' means differ and only their average is at most `bound`.
+    Money is split evenly over 64 fixed stakes. Waudby-Smith & Ramdas 2024 (JRSS B 86:1).
 
     Raises:
         ValueError: if a value is not in [low, high]: nothing would hold.

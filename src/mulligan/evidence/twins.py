@@ -22,8 +22,8 @@ def random_twin(network: Network, seed: int, settle: Iterable[tuple[Tensor, Tens
     network given is not changed.
 
     Args:
-        settle: batches of (x, mask) on which batch-norm statistics are measured anew; without any, the trained ones stay,
-            which fit nothing. A batch of one example is left out: it may have no variance.
+        settle: batches of (x, mask) on which batch-norm statistics are measured anew; without any, the trained ones
+            stay, which fit nothing. A batch of one example is left out: it may have no variance.
     """
     module = copy.deepcopy(network.module)
     with torch.no_grad():

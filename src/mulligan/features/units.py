@@ -52,7 +52,8 @@ def duplicates(values: Float[np.ndarray, "n units"], most: int = 50) -> list[tup
     """Pairs of units that are nearly the same on this data: correlation at least 0.99, the `most` strongest first.
 
     Needs 20 examples. Left out are dead units, and units whose variance rests on fewer than 5 examples: two that answer
-    to one and the same example alone are alike by chance. Memory holds a copy of the values and 512 rows of correlations.
+    to one and the same example alone are alike by chance. Memory holds few copies of the values and 512 rows of
+    correlations.
     """
     n, units = values.shape
     if n < 20:
@@ -84,7 +85,7 @@ class Selectivity:
 
     Attributes:
         group: [units], chosen on one half of the examples; -1 where none has enough.
-        auc: [units], on the other half: 0.5 is chance, 1 is perfect. low, high: its 95 % interval (NaN without a group).
+        auc: [units], on the other half: 0.5 is chance, 1 is perfect; NaN without a group. low, high: its 95 % interval.
         n: [units], examples of the group on that half.
     """
 
@@ -123,8 +124,8 @@ class Selectivity:
 def selectivity(values: Float[np.ndarray, "n units"], groups: Int[np.ndarray, " n"], seed: int) -> Selectivity:
     """Choose each unit's preferred group on one half, measure the area under its ROC curve on the other.
 
-    Choosing and measuring on the same examples would make noise look selective. Examples of no known group (-1) are left
-    out; a group needs 5 examples in either half.
+    Choosing and measuring on the same examples would make noise look selective. Examples of no known group (-1) are
+    left out; a group needs 5 examples in either half.
     """
     n, units = values.shape
     rng = generator(seed, "halves")

@@ -132,6 +132,19 @@ class Network:
         """How many numbers were trained."""
         return sum(parameter.numel() for parameter in self.module.parameters())
 
+    def to(self, device: str | torch.device) -> Network:
+        """Move the weights to a device ("cpu", "cuda", "cuda:1", "mps"), in place; returns the network itself.
+
+        Raises:
+            BadInput: if torch does not know the device, or it is not there.
+        """
+        try:
+            self.module.to(device)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).strip().split("\n")[0]
+            raise BadInput(f"the network cannot run there: {first}", where=device, fix="choose cpu, cuda or mps") from error
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

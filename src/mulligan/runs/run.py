@@ -58,7 +58,7 @@ class Run:
         if not empty:
             raise BadInput(
                 "this path exists and is not an empty folder", where=path,
-                fix="choose another --out, or add --resume to finish an interrupted run",
+                fix="choose another --out, or finish an interrupted run with --resume",
             )  # fmt: skip
         manifest = {
             "schema": SCHEMA, "command": command, "argv": list(argv), "created": now.isoformat(timespec="seconds"),

@@ -8,6 +8,7 @@ it.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from ...records import (
     ExampleRef,
     Finding,
     Findings,
+    MulliganError,
     Noted,
     OutputCard,
     Site,
@@ -52,6 +54,7 @@ MOST_OUTPUTS = 24
 TWIN_EXAMPLES = 256
 MOST_TOKENS = 128
 GRANTS = "grants.json"
+_log = logging.getLogger(__name__)
 ORDER = {"high": 0, "medium": 1, "low": 2, "never": -1}
 
 
@@ -116,7 +119,8 @@ def prepare(request: Request) -> list[Site]:
         )
     require_kind(dataset, network.input)
     if network.task == "classification":
-        require_classes(dataset, 2)
+        if dataset.labels is not None and (dataset.labels >= 0).any():
+            require_classes(dataset, 2)
         if (
             dataset.labels is not None
             and network.classes is not None
@@ -356,6 +360,16 @@ def _run_check(check: Check, subject: Subject) -> Outcome:
                 name=check.name, status="failed", why=str(error), seconds=time.monotonic() - start, conclusive=False
             )
         )
+    except MulliganError:
+        raise
+    except Exception as error:  # a check may come from another package; its fault must not take the others along
+        _log.exception("the check %s failed", check.name)
+        why = f"The check itself is broken: {type(error).__name__}: {error}"
+        return Outcome(
+            record=CheckRecord(
+                name=check.name, status="failed", why=why, seconds=time.monotonic() - start, conclusive=False
+            )
+        )
 
 
 def _describe(
@@ -400,7 +414,7 @@ def _describe(
                 examined=len(drives),
                 total=total,
                 unit="outputs",
-                why=f"at most {MOST_OUTPUTS}, those answered most" if total and len(drives) < total else "",
+                why="" if total and len(drives) >= total else "those answered most, as many as the budget bought",
             )
         )
         state.coverage.append(
@@ -501,6 +515,8 @@ def _conclude(state: _State, outcomes: Sequence[Outcome], description: Descripti
     records = tuple(outcome.record for outcome in outcomes)
     inconclusive = any(r.status == "failed" or (r.status == "ran" and not r.conclusive) for r in records)
     verdict: Verdict = "fail" if found else "inconclusive" if inconclusive else "pass"
+    if not any(record_.status == "ran" for record_ in records):
+        state.emit(Noted(text="No check applies to this network and data: what follows is a description, no evidence."))
     for record_ in records:
         if record_.status == "failed":
             state.emit(Noted(text=f"{record_.name} failed: {record_.why}"))

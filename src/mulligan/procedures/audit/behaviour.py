@@ -157,18 +157,10 @@ def language(
     """Behaviour of a language model: loss and accuracy of the next token; texts, not tokens, are the independent
     units.
     """
-    assert (
-        answers.loss is not None
-    )
-    assert (
-        answers.confidence is not None
-    )
-    assert (
-        answers.answer is not None
-    )
-    assert (
-        answers.token is not None
-    )
+    assert answers.loss is not None
+    assert answers.confidence is not None
+    assert answers.answer is not None
+    assert answers.token is not None
     valid = answers.token >= 0
     return Behaviour(
         task="language",
@@ -182,18 +174,10 @@ def language(
 
 
 def _token_figures(answers: Answers, seed: int) -> dict[str, Quantity]:
-    assert (
-        answers.loss is not None
-    )
-    assert (
-        answers.answer is not None
-    )
-    assert (
-        answers.token is not None
-    )
-    assert (
-        answers.confidence is not None
-    )
+    assert answers.loss is not None
+    assert answers.answer is not None
+    assert answers.token is not None
+    assert answers.confidence is not None
     valid = answers.token >= 0
     count = valid.sum(1)
     keep = count > 0
