@@ -2,7 +2,8 @@
 
 python benchmarks/conjunction.py [--clean 20] [--planted 6] [--again]
 
-Networks for digits are trained and planted here (and kept under MULLIGAN_CACHE). A plant that fails its own proof is not
+Networks for digits are trained and planted here (and kept under MULLIGAN_CACHE). A plant that fails its own proof is
+not
 released, and is counted as such. "Exactly" is both sources and the target right, and nothing else found.
 """
 
@@ -17,10 +18,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from conftest import load_example
-from digit_networks import DigitNetworks
 from measuring import Case, Ledger
 
+from conftest import load_example
+from digit_networks import DigitNetworks
 from mulligan.checks.conjunction import CHECK
 from mulligan.plants import PlantFailed
 from mulligan.plants.conjunction import PLANT, ConjunctionSpec

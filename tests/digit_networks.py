@@ -10,6 +10,8 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+
 from mulligan.activations import Plan, record
 from mulligan.checks import Subject
 from mulligan.datasets import load_dataset
@@ -17,7 +19,6 @@ from mulligan.networks import Network, load, parse_input
 from mulligan.plants import PlantData
 from mulligan.plants.cache import cache_folder, planted_cache
 from mulligan.runs import Budget, LocalEngine, Run
-from safetensors.torch import load_file
 
 
 class DigitNetworks:
@@ -69,7 +70,9 @@ class DigitNetworks:
         np.savez(file, x=(self.images[rows, 0] * 255).round().to(torch.uint8).numpy(), y=self.labels[rows].numpy())
         return file
 
-    def subject(self, network: Network, folder: Path, *, seed: int = 0, seconds: float = 1e6, batch: int = 128) -> Subject:
+    def subject(
+        self, network: Network, folder: Path, *, seed: int = 0, seconds: float = 1e6, batch: int = 128
+    ) -> Subject:
         """What a check is given, with answers recorded."""
         folder.mkdir(parents=True, exist_ok=True)
         dataset = load_dataset(self.write_data(folder), classes=network.classes)

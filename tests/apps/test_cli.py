@@ -12,10 +12,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from mulligan.apps import cli
 from safetensors.torch import save_file
 
 from conftest import ROOT
+from mulligan.apps import cli
 
 DIGITS = f"{ROOT / 'examples' / 'digits.py'}:factory"
 
@@ -44,10 +44,32 @@ def files(digit_nets, tmp_path):
 
 
 def test_an_audit_writes_all_its_files_and_prints_json(run_cli, files, tmp_path):
-    status, out, err = run_cli("audit", DIGITS, "--weights", files["weights"], "--data", files["data"], "--out", "r", "--budget", "10m", "--batch", 128, "--json")
+    status, out, err = run_cli(
+        "audit",
+        DIGITS,
+        "--weights",
+        files["weights"],
+        "--data",
+        files["data"],
+        "--out",
+        "r",
+        "--budget",
+        "10m",
+        "--batch",
+        128,
+        "--json",
+    )
     assert status == 0, err
     assert json.loads(out)["verdict"] == "pass"
-    for name in ("findings.json", "description.json", "report.html", "findings.sarif", "findings.junit.xml", "pieces.json", "manifest.json"):
+    for name in (
+        "findings.json",
+        "description.json",
+        "report.html",
+        "findings.sarif",
+        "findings.junit.xml",
+        "pieces.json",
+        "manifest.json",
+    ):
         assert (tmp_path / "r" / name).is_file()
     assert "passed" in err
     before = (tmp_path / "r" / "findings.json").read_bytes()
@@ -150,7 +172,20 @@ def test_sites_and_record(run_cli, files, tmp_path):
     assert status == 0, err
     assert "blocks.3" in out
     assert "channel" in out
-    status, _, err = run_cli("record", DIGITS, "--weights", files["weights"], "--data", files["data"], "--sites", "blocks.1,blocks.2", "--pools", "mean", "--out", "rec")
+    status, _, err = run_cli(
+        "record",
+        DIGITS,
+        "--weights",
+        files["weights"],
+        "--data",
+        files["data"],
+        "--sites",
+        "blocks.1,blocks.2",
+        "--pools",
+        "mean",
+        "--out",
+        "rec",
+    )
     assert status == 0, err
     from mulligan.activations import Recording
     from mulligan.runs import Run
@@ -179,7 +214,21 @@ def test_our_own_fault_is_4(run_cli, files, monkeypatch):
 
 
 def test_ctrl_c_says_how_to_go_on_and_going_on_works(files, tmp_path):
-    command = [sys.executable, "-m", "mulligan.apps.cli", "audit", DIGITS, "--weights", str(files["weights"]), "--data", str(files["data"]), "--out", "r", "--batch", "32"]
+    command = [
+        sys.executable,
+        "-m",
+        "mulligan.apps.cli",
+        "audit",
+        DIGITS,
+        "--weights",
+        str(files["weights"]),
+        "--data",
+        str(files["data"]),
+        "--out",
+        "r",
+        "--batch",
+        "32",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 120
@@ -191,15 +240,33 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(files, tmp_path):
     assert process.returncode == 130, err
     assert "mulligan audit --resume r" in " ".join(err.split())
     kept = {path.name for path in (tmp_path / "r").glob("pieces/*/*.safetensors")}
-    again = subprocess.run([*command[:4], "--resume", "r"], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
+    again = subprocess.run(
+        [*command[:4], "--resume", "r"], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300
+    )
     assert again.returncode in (0, 3), again.stderr
     assert kept <= {path.name for path in (tmp_path / "r").glob("pieces/*/*.safetensors")}
     assert (tmp_path / "r" / "report.html").is_file()
 
 
 def test_the_report_needs_no_torch(files, tmp_path, run_cli):
-    status, _, err = run_cli("audit", DIGITS, "--weights", files["weights"], "--data", files["data"], "--out", "r", "--batch", 128, "--checks", "head-edit")
+    status, _, err = run_cli(
+        "audit",
+        DIGITS,
+        "--weights",
+        files["weights"],
+        "--data",
+        files["data"],
+        "--out",
+        "r",
+        "--batch",
+        128,
+        "--checks",
+        "head-edit",
+    )
     assert status in (0, 3), err
-    code = "import sys; sys.modules['torch'] = None; from mulligan.apps.cli import main; sys.argv = ['mulligan', 'report', 'r']; main()"
+    code = (
+        "import sys; sys.modules['torch'] = None; from mulligan.apps.cli import main; sys.argv = ['mulligan', "
+        "'report', 'r']; main()"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

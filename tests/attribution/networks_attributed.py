@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 import transformers
-from mulligan.networks import ArrayInput, Network, TokenInput
 from torch import Tensor, nn
+
+from mulligan.networks import ArrayInput, Network, TokenInput
 
 
 class Branched(nn.Module):

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from networks_attributed import Branched, branched, llama, straight
+from torch import Tensor, nn
+
 from mulligan.attribution import ablate_units, attribute, pick_outputs
 from mulligan.networks import Ablate, Network, Tail
 from mulligan.networks.parts import heads, stream_between
 from mulligan.records import BadInput, Site
-from networks_attributed import Branched, branched, llama, straight
-from torch import Tensor, nn
 
 
 def images(n: int = 5, seed: int = 0) -> Tensor:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import sklearn.datasets
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from mulligan.activations import Plan, record
 from mulligan.checks.check import Subject
 from mulligan.datasets import load_dataset
 from mulligan.networks import ArrayInput, ImageInput, Network
 from mulligan.runs import Budget, LocalEngine, Run
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 CLASSES = tuple("0123456789")
 
@@ -37,10 +38,14 @@ def halves() -> tuple[Tensor, Tensor]:
 
 @cache
 def colours() -> Tensor:
-    """The digits on a ground of random colour, float32 [1797, 3, 8, 8]: redder above, bluer below, as photographs are."""
+    """The digits on a ground of random colour, float32 [1797, 3, 8, 8]: redder above, bluer below, as photographs
+    are.
+    """
     images, _ = digits()
     generator = torch.Generator().manual_seed(1)
-    ground = torch.rand(len(images), 3, 1, 1, generator=generator) * 0.3 + torch.tensor([0.35, 0.15, 0.0]).reshape(3, 1, 1)
+    ground = torch.rand(len(images), 3, 1, 1, generator=generator) * 0.3 + torch.tensor([0.35, 0.15, 0.0]).reshape(
+        3, 1, 1
+    )
     ink = torch.tensor([0.2, 0.5, 1.0]).reshape(3, 1, 1)
     return ((ground + (ink - ground) * images).clamp(0, 1) * 255).round() / 255
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from mulligan.checks import checks
 from mulligan.checks.composites import BLANK, LAYOUTS, compose
 from mulligan.checks.conjunction import CHECK
@@ -78,7 +79,9 @@ def test_composites_keep_their_size_and_both_pictures(layout, channels):
         assert np.unique(both).tolist() == [100]
     else:
         assert set(np.unique(both)) == {0, 200}
-    assert (compose(light, dark, layout) == 200).mean() == pytest.approx((both == 0).mean(), abs=0.1) or layout == "overlaid"
+    assert (compose(light, dark, layout) == 200).mean() == pytest.approx(
+        (both == 0).mean(), abs=0.1
+    ) or layout == "overlaid"
 
 
 def test_a_sheet_uses_each_source_once_and_lays_out_every_family():

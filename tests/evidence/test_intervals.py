@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mulligan.evidence import betting_p, bootstrap, bounded_mean, fraction, mean
 from scipy import stats
+
+from mulligan.evidence import betting_p, bootstrap, bounded_mean, fraction, mean
 
 
 @settings(max_examples=60)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mulligan.evidence import EXCESS, betting_p, excess_p, holm, mcnemar_p
 from scipy import stats
+
+from mulligan.evidence import EXCESS, betting_p, excess_p, holm, mcnemar_p
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor, nn
+
 from mulligan.evidence import random_twin
 from mulligan.networks import ArrayInput, Network, TokenInput
-from torch import Tensor, nn
 
 
 class Tied(nn.Module):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
 from mulligan.features import dead_units, duplicates, saturated_units, selectivity
 from mulligan.features.units import auc_interval
-from sklearn.metrics import roc_auc_score
 
 
 def noise(n: int, units: int, seed: int = 0) -> np.ndarray:
@@ -168,7 +169,9 @@ def test_auc_is_sklearns_with_ties() -> None:
 
 
 def measured_half(groups: np.ndarray, seed: int) -> np.ndarray:
-    """Which examples measure: unit i is 1 for example i alone, so its area moves off that of a constant if i measures."""
+    """Which examples measure: unit i is 1 for example i alone, so its area moves off that of a constant if i
+    measures.
+    """
     found = selectivity(np.eye(len(groups), dtype=np.float32), groups, seed)
     return np.flatnonzero(found.auc != 0.5)
 

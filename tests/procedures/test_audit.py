@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+
 from mulligan.datasets import load_dataset
 from mulligan.networks import Ablate
 from mulligan.plants.conjunction import PLANT, ConjunctionSpec
@@ -152,7 +153,9 @@ def test_an_interrupted_audit_goes_on_and_ends_the_same(finished, tmp_path):
         with pytest.raises(Interrupted):
             audit(request, run, prepare(request), engine=_StopAfter(pieces))
     resumed = audit(request, Run.open(run.path), prepare(request))
-    assert [(c.name, c.examined, c.why) for c in resumed.checks] == [(c.name, c.examined, c.why) for c in document.checks]
+    assert [(c.name, c.examined, c.why) for c in resumed.checks] == [
+        (c.name, c.examined, c.why) for c in document.checks
+    ]
     assert resumed.verdict == document.verdict
 
 

@@ -96,6 +96,13 @@ def record(
         BadInput: if a site or a pool does not exist, the network does not take these data, or there are none.
         DiskFull: before the work, if what is not there yet cannot fit.
     """
+    if network.taps.edited:
+        # A shard's address knows the network, not what is laid over it: shards of the unedited one would be taken.
+        raise BadInput(
+            "a network cannot be recorded while it is edited",
+            where=network.name,
+            fix="leave the editing block, or change a copy of the module and wrap that",
+        )
     input = _required_input(network)
     require_kind(dataset, input)
     sites = network.sites(plan.sites) if plan.sites else []

@@ -142,7 +142,9 @@ class Network:
             self.module.to(device)
         except (RuntimeError, AssertionError) as error:
             first = str(error).strip().split("\n")[0]
-            raise BadInput(f"the network cannot run there: {first}", where=device, fix="choose cpu, cuda or mps") from error
+            raise BadInput(
+                f"the network cannot run there: {first}", where=device, fix="choose cpu, cuda or mps"
+            ) from error
         return self
 
     @property

@@ -95,6 +95,11 @@ class Taps:
             )
         return module
 
+    @property
+    def edited(self) -> bool:
+        """Whether anything is laid that changes what passes."""
+        return any(tap.write is not None for tapped in self._tapped.values() for tap in tapped.taps)
+
     @contextmanager
     def whole_pass(self) -> Iterator[None]:
         """Within the block is one forward pass, whatever modules are called and however often."""

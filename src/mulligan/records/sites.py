@@ -11,7 +11,7 @@ from .errors import BadInput
 Port = Literal["out", "in"]
 
 _ALIAS = re.compile(
-    r"^(?P<path>[^#:@\[\]!]*?)(?:!(?P<call>\d+))?(?:\.(?P<port>in|out))?(?:\[(?P<leaf>[^\]]*)\])?(?:#(?P<part>[\w-]+))?$"
+    r"^(?P<path>[^#:@\[\]!]*?)(?:!(?P<call>\d+))?(?:\.(?P<port>in|out))?(?:\[(?P<leaf>[^\]]*)\])?(?:#(?P<part>[\w-]+))?\Z"
 )
 
 
@@ -44,7 +44,9 @@ class Site:
         `layers.3.attn#head2`.
         """
         call = f"!{self.call}" if self.call else ""
-        port = ".in" if self.port == "in" else ""
+        # A module that is itself called "in" or "out" would read as a port: it is written with its own.
+        named = self.path.rpartition(".")[2] in ("in", "out")
+        port = ".in" if self.port == "in" else ".out" if named else ""
         leaf = f"[{self.leaf}]" if self.leaf else ""
         part = f"#{self.part}" if self.part else ""
         return f"{self.path}{call}{port}{leaf}{part}"
@@ -80,7 +82,7 @@ class Site:
 def parse_site(alias: str) -> Site:
     """Read a site as people write it; the inverse of `Site.alias`.
 
-    A module whose own name is "in" is not mistaken for a port only if its full path is given with the port.
+    A module whose own name is "in" or "out" is written with its port, "block.in.out".
 
     Raises:
         BadInput: if the text is not a site.
@@ -94,7 +96,7 @@ def parse_site(alias: str) -> Site:
         )
     port: Port = "in" if match["port"] == "in" else "out"
     path = match["path"]
-    if not path and match["port"] is None and alias in ("in", "out"):
+    if path in ("in", "out") and match["port"] is None and alias == path:
         path, port = "", "in" if alias == "in" else "out"
     return Site(path, port, int(match["call"] or 0), match["leaf"] or "", match["part"] or "")
 
@@ -138,7 +140,7 @@ def parse_feature(alias: str) -> Feature:
         BadInput: if the text is not a feature.
     """
     head, colon, index = alias.rpartition(":")
-    if not colon or not index.isdigit():
+    if not colon or not index.isdecimal():
         raise BadInput("this is not a feature", where=alias, fix="write SITE:INDEX, for example blocks.5:12")
     site_text, _, name = head.partition("@")
     site = parse_site(site_text)

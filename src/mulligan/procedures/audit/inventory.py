@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,7 +17,7 @@ from ...evidence import fraction
 from ...features import ClassGroup, Selectivity, dead_units, duplicates, saturated_units, selectivity
 from ...networks import Network
 from ...records import Drive, Emit, Site, SiteInventory, UnitCard
-from ...runs import Budget, Context, Engine, Piece, Run, digest, generator
+from ...runs import Budget, Context, Engine, Piece, Result, Run, digest, generator
 from .examples import Gallery, traces_of
 
 CARDS = 8  # units of a site that are shown
@@ -73,7 +74,7 @@ def take_inventory(
             "saturated",
         )
     }
-    finished: list[tuple[_Described, dict[str, object]]] = []
+    finished: list[tuple[_Described, dict[str, Any]]] = []
     for site in sites:
         values = recording.array(pool_name(site, POOL))
         spread = recording.array(pool_name(site, "mean"))
@@ -178,7 +179,7 @@ def _trace_texts(
     budget: Budget,
     emit: Emit,
     seconds_an_example: float,
-) -> dict[int, object]:
+) -> dict[int, Result]:
     """For texts: the shown units' activations at every token of the examples to be shown."""
     if dataset.kind != "texts":
         return {}
@@ -208,7 +209,7 @@ def _card(
     group_names: Sequence[str],
     drives: Sequence[Drive],
     gallery: Gallery,
-    traces: Mapping[int, object],
+    traces: Mapping[int, Result],
 ) -> UnitCard:
     column = item.values[:, unit]
     known = item.chosen.group[unit] >= 0
