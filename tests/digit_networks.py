@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -30,7 +29,6 @@ class DigitNetworks:
         self.trained, self.fresh = digits.halves(labels)
         self.images, self.labels = images, labels
 
-    @cache
     def clean(self, seed: int) -> torch.nn.Module:
         """A clean sibling."""
         recipe = inspect.getsource(self.digits) + torch.__version__ + str(seed)

@@ -1,4 +1,4 @@
-"""One module a hypothesis: its search, its null, its causal test. Found by entry point, so that adding one touches nothing else."""
+"""One module a hypothesis: its search, its null, its causal test; found by entry point."""
 
 from .check import Check, Needs, Outcome, Subject, checks, why_not
 

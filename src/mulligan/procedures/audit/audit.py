@@ -203,6 +203,8 @@ def _choose_examples(state: _State) -> None:
     """How many examples the budget buys: time one batch, then take all or a random part."""
     request = state.request
     dataset, network = request.dataset, request.network
+    taken = network.input
+    assert taken is not None, "prepare() looked"
     probe = [
         int(i)
         for i in np.random.default_rng(derived_seed(request.seed, "probe")).permutation(len(dataset))[
@@ -210,10 +212,10 @@ def _choose_examples(state: _State) -> None:
         ]
     ]
     with torch.no_grad():
-        for group in batches(dataset, network.input, probe[:2], 2):  # type: ignore[arg-type]
+        for group in batches(dataset, taken, probe[:2], 2):
             network.logits(group.x, group.mask)
         start = time.monotonic()
-        for group in batches(dataset, network.input, probe, request.batch):  # type: ignore[arg-type]
+        for group in batches(dataset, taken, probe, request.batch):
             network.logits(group.x, group.mask)
         state.seconds_an_example = (time.monotonic() - start) / len(probe)
     least = min(len(dataset), 64)
