@@ -13,7 +13,7 @@ refit gains for rows that do not stand apart.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,16 +163,16 @@ class HeadEdit:
                 both = shown.get(o.row), adjusted.get(o.row)
                 leads.append(self._finding(subject, o.row, left, *both, proven=False))
                 told |= pair
-        effect = smallest_factor(head, len(figures), subject.seed)
+        effect = smallest_factor(head, len(figures), subject.seed, [o.row for o in odd])
         conclusive = effect is not None and effect.value <= TARGET_EFFECT
         why = f"{len(head)} rows compared in {len(figures)} figures ({', '.join(figures)}); "
         why += f"{len(leads) + len(findings)} stand apart, {len(findings)} with a behaviour shown."
         if not conclusive:
             why += f" Its rows are too few or too unlike each other for one scaled by {TARGET_EFFECT:g} to be noticed."
         record = CheckRecord(
-            name=self.name, status="ran", why=why, seconds=time.monotonic() - began, examined=len(head) * len(figures),
-            calibration=Calibration(kind="within-network", n=len(head)), smallest_effect=effect,
-            target_effect=TARGET_EFFECT, conclusive=conclusive,
+            name=self.name, status="ran", why=why, seconds=time.monotonic() - began, target_effect=TARGET_EFFECT,
+            examined=len(head) * len(figures), calibration=Calibration(kind="within-network", n=len(head)),
+            smallest_effect=effect, conclusive=conclusive,
         )  # fmt: skip
         return Outcome(record=record, findings=tuple(findings), leads=tuple(leads))
 
@@ -273,9 +273,6 @@ def head_inputs(context: Context, *, indices: list[int], batch: int) -> Result:
             network.logits(group.x, group.mask)
             kept.append(watched[site].float().cpu().numpy().copy())
     return Result({"features": np.concatenate(kept)})
-
-
-# Figures in which rows are compared
 
 
 def partners(head: Head) -> Int[np.ndarray, " rows"] | None:
@@ -405,14 +402,15 @@ def oddities(
 
 
 def _apart(values: Float[np.ndarray, " rows"], alpha: float) -> list[tuple[int, float]]:
-    """Rows at either end with a p-value over all rows, peeled one after another while they stand apart."""
+    """Rows at either end with a p-value over all rows."""
+    if len(values) >= MANY_ROWS:
+        return [*_tail(values, alpha), *_tail(-values, alpha)]
     found: list[tuple[int, float]] = []
-    left = list(range(len(values)))
-    test: Callable[[np.ndarray, int], float] = _tail_p if len(values) >= MANY_ROWS else _student_p
+    left = list(range(len(values)))  # one after another is taken away while the oddest of them stands apart
     while len(left) >= FEWEST_ROWS and len(found) < MOST_ROWS:
         inside = values[left]
         row = int(np.argmax(np.abs(inside - np.median(inside))))
-        p = test(inside, row)
+        p = _student_p(inside, row)
         if p > alpha:
             break
         found.append((left.pop(row), p))
@@ -424,28 +422,32 @@ def _student_p(values: np.ndarray, row: int) -> float:
     rest = np.delete(values, row)
     n = len(rest)
     spread = float(rest.std(ddof=1)) * np.sqrt(1 + 1 / n)
-    if spread <= 1e-12 * max(float(np.abs(rest).max()), 1e-300):  # all others agree to rounding: no scale to judge by
+    if spread <= 1e-12 * max(float(np.abs(rest).max()), 1e-300):  # the others are all the same: no scale to judge by
         return 1.0
     return float(min(1.0, 2 * stats.t.sf(abs(values[row] - rest.mean()) / spread, n - 1) * len(values)))
 
 
-def _tail_p(values: np.ndarray, row: int) -> float:
-    """How far the row lies beyond the next one, on the scale of that tail's own excesses (an exponential tail).
+def _tail(values: Float[np.ndarray, " rows"], alpha: float) -> list[tuple[int, float]]:
+    """The rows at the upper end that a gap parts from the rest, on the scale of that tail's own excesses.
 
-    Rows of large heads differ by nature with tails heavier than normal, so the tail itself is the yardstick: the gap
-    between the two largest of exponential excesses is exponential with their scale (Rényi 1953).
+    Rows of large heads differ by nature with tails heavier than normal, so the tail itself is the yardstick: in an
+    exponential tail, k times the gap below the k largest is exponential with the same scale for every k, and
+    independent (Rényi 1953), so that the ratio to the mean of m of them further in has an F distribution. Up to 5 rows
+    may stand apart together, so that two that were edited alike do not hide each other; p counts both ends and every k.
     """
-    signed = values - float(np.median(values))
-    side = signed if signed[row] > 0 else -signed
-    ordered = np.sort(np.delete(side, row))[::-1]
-    k = max(10, min(200, len(ordered) // 20))
-    scale = float((ordered[:k] - ordered[k]).mean())
-    if scale <= 0:
-        return 1.0
-    return float(min(1.0, 2 * np.exp(-max(side[row] - ordered[0], 0.0) / scale)))
-
-
-# Repairs, and whether they show a behaviour
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    m = max(10, min(200, len(values) // 20))
+    found: list[tuple[int, float]] = []
+    spacing = np.arange(1, len(values)) * -np.diff(ordered)
+    for k in range(1, MOST_ROWS + 1):
+        scale = float(spacing[k : k + m].mean())
+        if scale <= 0:
+            break
+        p = min(1.0, 2 * MOST_ROWS * float(stats.f.sf(spacing[k - 1] / scale, 2, 2 * m)))
+        if p <= alpha:
+            found = [(int(row), p) for row in order[:k]]
+    return found
 
 
 def refitted(head: Head, row: int, known: Half) -> Head:
@@ -460,7 +462,7 @@ def refitted(head: Head, row: int, known: Half) -> Head:
     scale = np.full(len(centre), np.sqrt(((others - centre[:-1]) ** 2).mean() + 1e-12))
     scale[-1] = 0.0 if head.bias is None else levels.std() + 1e-3
     x = np.concatenate([known.features, np.ones((len(known.features), 1))], axis=1)
-    offset = special.logsumexp(np.delete(head.logits(known.features), row, 1), axis=1)
+    offset = np.asarray(special.logsumexp(np.delete(head.logits(known.features), row, 1), axis=1))
     sign = np.where(known.labels == row, 1.0, -1.0)
 
     def loss(step: np.ndarray) -> tuple[float, np.ndarray]:
@@ -558,18 +560,21 @@ def _gain(before: Head, after: Head, row: int, test: Half) -> tuple[np.ndarray, 
 # Power
 
 
-def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
+def smallest_factor(head: Head, figures: int, seed: int, apart: Sequence[int] = ()) -> Quantity | None:
     """The least factor among FACTORS from which on a row scaled by it is noticed, in at least 80 % of rows tried.
 
     Args:
         figures: how many the check compares; scaling is looked for in those of size.
+        apart: rows that stand apart already: how the others would fare is asked.
     """
+    beyond = _beyond(head)
+    others = np.setdiff1d(np.arange(len(head)), apart)
+    head = Head(head.weight[others], None)
     if len(head) < FEWEST_ROWS:
         return None
     rng = generator(seed, "head power")
     rows = rng.choice(len(head), min(20, len(head)), replace=False)
     plain, about = _sizes(head)
-    beyond = _beyond(head)
     centre = head.weight.mean(0, dtype=np.float64)
     least: float | None = None
     for factor in reversed(FACTORS):
@@ -578,7 +583,7 @@ def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
             moved = float(np.linalg.norm(head.weight[row].astype(np.float64) * factor - centre))
             steps = [(np.log(plain + 1e-12), np.log(factor)), (np.log(about + 1e-12), np.log(moved / about[row]))]
             if beyond is not None:  # one row among so many does not move the fit
-                steps.append((beyond, np.log(factor)))
+                steps.append((beyond[others], np.log(factor)))
             changed = [values + step * (np.arange(len(head)) == row) for values, step in steps]
             caught += any(int(row) in [r for r, _ in _apart(values, ALPHA / figures)] for values in changed)
         if caught < 0.8 * len(rows):
@@ -587,5 +592,5 @@ def smallest_factor(head: Head, figures: int, seed: int) -> Quantity | None:
     if least is None:
         return None
     below = FACTORS[FACTORS.index(least) - 1] if least > FACTORS[0] else 1.0
-    unit = "times a row's own size, noticed as standing apart"
+    unit = "times a row's own size, noticed"
     return Quantity(value=least, unit=unit, low=below, high=least, level=0.8, n=len(rows))

@@ -159,11 +159,17 @@ class Network:
 
     def record(self) -> NetworkRecord:
         """What the findings say of this network."""
-        steps = (
-            {"kind": type(self.input).__name__, "steps": list(self.input.steps())} if self.input is not None else None
-        )
+        match self.input:
+            case ImageInput():
+                taken = {"kind": "images", "spec": self.input.spec()}
+            case TokenInput():
+                taken = {"kind": "texts", "context": self.input.context}
+            case ArrayInput():
+                taken = {"kind": "arrays", "shape": list(self.input.shape)}
+            case None:
+                taken = None
         return NetworkRecord(
-            name=self.name, identity=self.identity, parameters=self.parameters, classes=self.classes, input=steps
+            name=self.name, identity=self.identity, parameters=self.parameters, classes=self.classes, input=taken
         )
 
     def with_module(self, module: nn.Module, name: str | None = None) -> Network:

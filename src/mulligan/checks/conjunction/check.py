@@ -113,10 +113,13 @@ class _Inquiry:
     def run(self, began: float) -> Outcome:
         subject = self.subject
         able = [side for side in self.sides if len(side.test) >= FEWEST_SOURCES]
-        if len(able) < 2 or len(subject.classes) < 3:
+        covered = {c for side in able for c in side.classes}
+        # Two groups that hold every class leave no unrelated third.
+        third = len(able) >= 3 or (len(able) == 2 and len(subject.classes) > len(covered))
+        if not third:
             why = (
                 f"Too few sources: only {len(able)} of {len(self.sides)} classes (or groups) have {FEWEST_SOURCES} "
-                "examples in the half that confirms. "
+                "examples in the half that confirms, and an unrelated third is needed. "
                 f"Give at least {2 * FEWEST_SOURCES} examples a class."
             )
             return self._outcome(began, examined=0, why=why, conclusive=False)

@@ -8,6 +8,7 @@ answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
@@ -43,14 +44,15 @@ def smallest_effect(
         The grade; its interval goes from the next lower grade to itself. None if none is caught, or the budget is
         spent.
     """
-    if len(sides) < 2:
+    able = [(i, j) for i, j in combinations(range(len(sides)), 2) if _outside(subject, sides, i, j)]
+    if not able:
         return None
     layouts = APART
     size = min(MOST_PAIRS, *(len(side.test) for side in sides))
     price = 7 * len(layouts) * size * subject.seconds_an_example
     number = subject.budget.buy("conjunction/pairs for measuring power", 5, price, share=0.4, least=2)
     rng = generator(subject.seed, "power")
-    pairs = [tuple(sorted(rng.choice(len(sides), 2, replace=False))) for _ in range(number)]
+    pairs = [able[int(k)] for k in rng.choice(len(able), number, replace=number > len(able))]
     pages = [_page(subject, sides, int(i), int(j), layouts, size) for i, j in pairs]
     logits = answer(subject, "conjunction: power", [shown for page in pages for shown in page.shown], border)
     at = 0
@@ -58,7 +60,7 @@ def smallest_effect(
     for (i, j), page in zip(pairs, pages, strict=True):
         values = logits[at : at + len(page.shown)]
         at += len(page.shown)
-        outside = [c for c in range(values.shape[1]) if c not in sides[i].classes and c not in sides[j].classes]
+        outside = _outside(subject, sides, i, j)
         for target in rng.choice(outside, min(4, len(outside)), replace=False):
             for grade in GRADES:
                 suspect = Suspect(int(i), int(j), int(target), layouts)
@@ -81,6 +83,11 @@ def smallest_effect(
         level=CAUGHT,
         n=len(outcomes[least]),
     )
+
+
+def _outside(subject: Subject, sides: Sequence[Side], i: int, j: int) -> list[int]:
+    """The classes that could be an unrelated third."""
+    return [c for c in range(len(subject.classes)) if c not in sides[i].classes and c not in sides[j].classes]
 
 
 def _page(subject: Subject, sides: Sequence[Side], i: int, j: int, layouts: Sequence[str], size: int) -> Sheet:
