@@ -349,7 +349,7 @@ def record(
     ] = False,
 ) -> None:
     """Record activations of MODEL on DATA into a run."""
-    from ..activations import Plan
+    from ..activations import Plan, Pool
     from ..activations import record as do_record
 
     options = {
@@ -363,6 +363,8 @@ def record(
     network, dataset = _load(options)
     places = network.sites(_listed(sites) or ())
     plan = Plan(tuple(site.alias for site in places), _listed(pools) or (), batch=batch, seed=seed)
+    for text in plan.pools:
+        Pool(text)  # refused before a folder is made
     if resume:
         if out is None:
             raise BadInput("--resume needs to know where", fix="pass --out RUN")

@@ -270,12 +270,9 @@ def _record(state: _State) -> Recording:
 def _record_twin(state: _State) -> Recording:
     """The same on a random-weight twin: the floor under every descriptive figure."""
     network, request = state.request.network, state.request
-    settle = (
-        (group.x, group.mask)
-        for group in batches(
-            state.twin_dataset, network.input, list(range(min(64, len(state.twin_dataset)))), request.batch
-        )
-    )  # type: ignore[arg-type]
+    assert network.input is not None, "prepare() looked"
+    rows = list(range(min(64, len(state.twin_dataset))))
+    settle = ((group.x, group.mask) for group in batches(state.twin_dataset, network.input, rows, request.batch))
     twin = random_twin(network, request.seed, settle)
     return record(
         twin,
