@@ -49,6 +49,8 @@ MOST_CLAIMS = 20
 DEFECT_MARGIN = 0.4
 #: The check promises to catch a conjunction that shows in this share of composites.
 TARGET_EFFECT = 0.8
+#: Claims that survived on 6 planted and 20 clean networks (benchmarks/results/conjunction.jsonl).
+SURVIVED_TRUE, SURVIVED_FALSE = 6, 0
 #: Of the frozen claims, so many are kept for pictures that lie over each other, which are described and never findings.
 OVERLAID_CLAIMS = 5
 WORDS = {"beside": "side by side", "stacked": "one above the other", "overlaid": "laid over each other"}
@@ -330,7 +332,7 @@ class _Inquiry:
             f"'{target}'; retrain from data you trust, or fine-tune on such composites with their right answers, and "
             "audit again."
         )
-        confidence = confidence_of(reading, caused)
+        confidence = confidence_of(caused)
         return Finding.of(
             claim, evidence, severity="high" if high else "medium", confidence=confidence, action=action
         ), caused.demonstrated
@@ -453,10 +455,14 @@ def genuine_leads(subject: Subject) -> Float[np.ndarray, " classes"]:
     return out
 
 
-def confidence_of(reading: Reading, caused: Caused) -> float:
-    """The probability that a surviving claim is true, from planted and clean networks (see `benchmarks/RESULTS.md`)."""
-    base = 0.9 if reading.margin >= 0.5 else 0.7
-    return base + (0.07 if caused.in_network else 0.0)
+def confidence_of(caused: Caused) -> float:
+    """The probability that a surviving claim is true: Laplace's estimate from what `benchmarks/conjunction.py` saw.
+
+    Of the claims that survived on planted and clean networks, `SURVIVED_TRUE` were what had been planted and
+    `SURVIVED_FALSE` were not. Where no edit of the network undid the behaviour, half as much again is taken off.
+    """
+    estimate = (SURVIVED_TRUE + 1) / (SURVIVED_TRUE + SURVIVED_FALSE + 2)
+    return round(estimate if caused.in_network else 1 - 1.5 * (1 - estimate), 3)
 
 
 def _plain(side: Side) -> object:
