@@ -289,3 +289,41 @@ def test_what_a_tail_cannot_do_is_said() -> None:
         Tail(with_part, Site("layers.0", part="mid"))
     with pytest.raises(BadInput, match="NaN or infinity"):
         tail.hold(torch.full((1, 8), float("nan")))
+
+
+class _AddsInPlace(nn.Module):
+    """As torchvision's ResNet: the skip is added into the branch's own output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.relu, self.second, self.fc = nn.ReLU(inplace=True), nn.Conv2d(3, 3, 1), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn(self.conv(x))
+        out += x
+        out = self.relu(out)
+        after = self.second(out)
+        after += out
+        return self.fc(torch.relu_(after).mean((2, 3)))
+
+
+@pytest.mark.parametrize("place", ["bn", "relu", "second", "conv", "fc.in", "second.in"])
+def test_what_the_tail_adds_in_place_leaves_the_held_batch_alone(place: str) -> None:
+    torch.manual_seed(0)
+    network = Network(_AddsInPlace(), input=ImageInput(size=(6, 6), channels=3, mean=(0.0,) * 3, std=(1.0,) * 3))
+    x, _ = network.example(4)
+    with torch.no_grad():
+        tail = Tail(network, place)
+        held = tail.hold(x)
+        before = held.value.clone()
+        for _ in range(3):
+            torch.testing.assert_close(tail(held, held.value), network.logits(x))
+            torch.testing.assert_close(held.value, before, rtol=0, atol=0)
+        edit = Ablate([1])
+        with network.editing({place: edit}):
+            edited = network.logits(x)
+        torch.testing.assert_close(tail(held, edit(held.value, tail.site)), edited)
+        torch.testing.assert_close(
+            tail(held, held.value.repeat(2, *[1] * (held.value.dim() - 1)))[4:], network.logits(x)
+        )

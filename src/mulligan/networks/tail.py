@@ -59,6 +59,8 @@ class Tail:
             )
         self.skipped = self._skipped()
         self.needed: frozenset[_Call] = frozenset(self.skipped)
+        overwritten = self.network.dry_run.overwritten
+        self._overwritten = {(written.path, written.call) for written in overwritten if written.port == "out"}
         self._learn()
 
     def _skipped(self) -> list[_Call]:
@@ -160,7 +162,8 @@ class Tail:
 
         x = _repeat(held.x, repeats)
         mask = _repeat(held.mask, repeats) if held.mask is not None else None
-        put = {self.site: lambda tensor, site: values}
+        # A copy, since an operation in place would otherwise change the caller's tensor.
+        put = {self.site: lambda tensor, site: values.clone()}
         with self._around({path for path, _ in outputs}, run), self.network.editing(put):
             return self.network.logits_unchecked(x, mask)
 
@@ -173,6 +176,9 @@ class Tail:
                 new = _repeat(tensor, repeats) if call in self.needed else nan_like(tensor, batch)
             elif call not in self.needed:
                 new = nan_like(tensor)
+            if call in self._overwritten:
+                # The tail writes into it (`out += identity`): it needs memory of its own, and the held one must stay.
+                new = new.clone(memory_format=torch.contiguous_format)
             output = swap(output, leaf, new)
         return output
 
