@@ -256,15 +256,15 @@ def _plan(state: _State) -> Plan:
 
 
 def _record(state: _State) -> Recording:
-    return record(
-        state.request.network,
-        state.dataset,
-        _plan(state),
-        state.run,
-        engine=state.engine,
-        emit=state.emit,
-        job="recording",
+    request = state.request
+    start = time.monotonic()
+    recording = record(
+        request.network, state.dataset, _plan(state), state.run, engine=state.engine, emit=state.emit, job="recording"
     )
+    # The first batch told a price in a hurry; all later purchases go by what the whole recording took.
+    measured = (time.monotonic() - start) / len(state.dataset)
+    state.seconds_an_example = max(state.seconds_an_example, measured)
+    return recording
 
 
 def _record_twin(state: _State) -> Recording:
@@ -343,7 +343,10 @@ def _check(state: _State, labels: np.ndarray, answers: behaviours.Answers) -> li
         seconds_an_example=state.seconds_an_example,
         batch=request.batch,
     )
-    return [_run_check(check, subject) for check in checks(request.names)]
+    # The cheap ones first: what is left of the budget is for the one that can use any amount.
+    order = sorted(checks(request.names), key=lambda check: (check.needs.share, check.name))
+    outcomes = {check.name: _run_check(check, subject) for check in order}
+    return [outcomes[name] for name in sorted(outcomes)]
 
 
 def _run_check(check: Check, subject: Subject) -> Outcome:
@@ -462,7 +465,10 @@ def _describe(
         )
     )
     cards = tuple(_card(c, drives[c.output], behaviour, gallery) for c in chosen if c.output in drives)
+    told = {"examples", "outputs to attribute", "groups of units to ablate"}
     for name, (granted, wanted) in state.budget.short.items():
+        if name in told:
+            continue
         state.coverage.append(
             CoverageLine(
                 what=name,
