@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from measuring import Case, Ledger
 
-from conftest import load_example
 from digit_networks import DigitNetworks
+from loaded_examples import load_example
 from mulligan.checks.conjunction import CHECK
 from mulligan.plants import PlantFailed
 from mulligan.plants.conjunction import PLANT, ConjunctionSpec

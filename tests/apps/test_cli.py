@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from conftest import ROOT
+from loaded_examples import ROOT
 from mulligan.apps import cli
 
 DIGITS = f"{ROOT / 'examples' / 'digits.py'}:factory"

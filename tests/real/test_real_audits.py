@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from conftest import load_example
+from loaded_examples import load_example
 from mulligan.datasets import load_dataset
 from mulligan.networks import load
 from mulligan.procedures.audit import Request, audit, exit_status, prepare, shortened
