@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mulligan.features import dead_units, duplicates, saturated_units, selectivity
+from mulligan.features import dead_units, duplicates, saturated_units, selectivity, token_selectivity
 from mulligan.features.units import auc_interval
 
 
@@ -214,3 +214,21 @@ def test_a_perfect_area_keeps_an_interval() -> None:
     assert low[0] < 0.9
     assert low[1] == 0
     assert high[1] > 0.1
+
+
+def test_a_unit_of_texts_is_selective_for_the_token_that_it_peaks_on_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    n, tokens = 400, 30
+    values = rng.random((n, 3))
+    peaks = rng.integers(0, tokens, (n, 3))
+    # Unit 0 is strong where it peaks on token 7; unit 1 peaks on token 5 whatever its strength; unit 2 is noise.
+    peaks[:100, 0], values[:100, 0] = 7, 2 + rng.random(100)
+    peaks[:, 1] = 5
+    found = token_selectivity(values, peaks, 0)
+    assert (found.group[0], found.group[1]) == (7, 5)
+    assert found.auc[0] > 0.9
+    assert found.auc[1] == 1
+    assert found.auc[2] < 0.2, "chosen on one half, measured on the other: noise does not look selective"
+    assert found.low[2] < 1 / tokens < found.high[2]
+    assert "token" in found.quantity(0).unit
+    assert (token_selectivity(values[:40], peaks[:40], 0).group == -1).all()

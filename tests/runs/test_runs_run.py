@@ -17,7 +17,7 @@ def test_a_new_run_says_how_it_was_made(tmp_path: Path) -> None:
     run = Run.create("audit", ["audit", "m"], {"budget": "10m"}, out=tmp_path / "run", seed=3)
     manifest = Run.open(run.path).manifest
     assert manifest["schema"] == "mulligan/run/1"
-    assert (manifest["command"], manifest["argv"], manifest["seed"]) == ("audit", ["audit", "m"], 3)
+    assert (manifest["procedure"], manifest["command"], manifest["seed"]) == ("audit", ["mulligan", "audit", "m"], 3)
     assert (manifest["config"], manifest["status"]) == ({"budget": "10m"}, "running")
     assert len(manifest["code"]) == 64
     assert {"python", "torch", "numpy"} <= manifest["libraries"].keys()
@@ -61,7 +61,7 @@ def test_a_file_or_a_path_below_one_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_taken_even_if_a_killed_creation_left_its_mark(tmp_path: Path) -> None:
     (tmp_path / ".manifest.json.0123456789ab-99999999-01234567.part").write_bytes(b"{")
-    assert Run.open(a_run(tmp_path).path).manifest["command"] == "test"
+    assert Run.open(a_run(tmp_path).path).manifest["procedure"] == "test"
 
 
 @pytest.mark.parametrize(

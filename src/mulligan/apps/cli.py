@@ -141,7 +141,7 @@ def audit(
     }
     if resume is not None:
         run = Run.open(resume)
-        if run.manifest.get("command") != "audit":
+        if run.manifest.get("procedure") != "audit":
             raise BadInput("this run is no audit", where=resume, fix="give the folder of an interrupted audit")
         if run.manifest.get("status") == "finished":
             raise BadInput("this audit is finished", where=resume, fix="read its report.html, or start a new one")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
-from ..evidence import bootstrap
+from ..evidence import bootstrap, fraction
 from ..records import Quantity
 from ..runs import generator
 
@@ -86,7 +86,8 @@ class Selectivity:
     Attributes:
         group: [units], chosen on one half of the examples; -1 where none has enough.
         auc: [units], on the other half: 0.5 is chance, 1 is perfect; NaN without a group. low, high: its 95 % interval.
-        n: [units], examples of the group on that half.
+            For texts (`token_selectivity`), a share of texts instead.
+        n: [units], examples of the group on that half. unit: what `auc` counts.
     """
 
     group: Int[np.ndarray, " units"]
@@ -94,6 +95,7 @@ class Selectivity:
     low: Float[np.ndarray, " units"]
     high: Float[np.ndarray, " units"]
     n: Int[np.ndarray, " units"]
+    unit: str = "AUC on held-out examples"
 
     def quantity(self, unit: int) -> Quantity | None:
         """One unit's figure, with the number of preferred examples that it rests on."""
@@ -101,7 +103,7 @@ class Selectivity:
             return None
         return Quantity(
             value=float(self.auc[unit]),
-            unit="AUC on held-out examples",
+            unit=self.unit,
             low=float(self.low[unit]),
             high=float(self.high[unit]),
             n=int(self.n[unit]),
@@ -114,7 +116,7 @@ class Selectivity:
             return None
         return bootstrap(
             known,
-            "AUC on held-out examples, median over units",
+            f"{self.unit}, median over units",
             lambda v: float(np.median(v)),
             generator(seed, "selectivity"),
             repeats=300,
@@ -155,6 +157,36 @@ def selectivity(values: Float[np.ndarray, "n units"], groups: Int[np.ndarray, " 
         low[mine], high[mine] = auc_interval(auc[mine], int(positive.sum()), int((~positive).sum()))
         count[mine] = int(positive.sum())
     return Selectivity(best, auc, low, high, count)
+
+
+def token_selectivity(
+    values: Float[np.ndarray, "n units"], peaks: Int[np.ndarray, "n units"], seed: int
+) -> Selectivity:
+    """For units of texts: the token on which a unit's strongest texts peak, and how often that holds on other texts.
+
+    The token is the commonest peak among the strongest quarter of one half of the texts; the figure is its share among
+    the strongest quarter of the other half. Needs 8 texts in each quarter.
+
+    Args:
+        values: each text's largest activation. peaks: the token there.
+    """
+    n, units = values.shape
+    order = generator(seed, "halves of texts").permutation(n)
+    quarter = n // 8
+    group, share, low, high = np.full(units, -1), *(np.full(units, np.nan) for _ in range(3))
+    count = np.zeros(units, dtype=np.int64)
+    what = "share of held-out strong texts that peak on the unit's own token"
+    if quarter < 8:
+        return Selectivity(group, share, low, high, count, what)
+    first, second = order[: n // 2], order[n // 2 :]
+    for unit in range(units):
+        chosen = first[np.argsort(-values[first, unit], kind="stable")[:quarter]]
+        tokens, counts = np.unique(peaks[chosen, unit], return_counts=True)
+        group[unit] = tokens[counts.argmax()]
+        held = second[np.argsort(-values[second, unit], kind="stable")[:quarter]]
+        found = fraction(int((peaks[held, unit] == group[unit]).sum()), quarter, what)
+        share[unit], low[unit], high[unit], count[unit] = found.value, found.low, found.high, quarter
+    return Selectivity(group, share, low, high, count, what)
 
 
 def auc_interval(

@@ -185,7 +185,7 @@ def _invocation(stored: Stored, decision: Decision, rules: dict[str, int]) -> di
         notifications = [{"level": "warning", "message": {"text": decision.headline}}]
     invocation: dict[str, Any] = {
         "executionSuccessful": not any(check.status == "failed" for check in checks),
-        "exitCode": _EXIT[decision.verdict],
+        "exitCode": manifest.get("exit_status", _EXIT[decision.verdict]),
         "exitCodeDescription": f"{decision.word}: {decision.headline}",
         "toolExecutionNotifications": notifications,
     }

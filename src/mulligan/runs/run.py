@@ -61,7 +61,8 @@ class Run:
                 fix="choose another --out, or finish an interrupted run with --resume",
             )  # fmt: skip
         manifest = {
-            "schema": SCHEMA, "command": command, "argv": list(argv), "created": now.isoformat(timespec="seconds"),
+            "schema": SCHEMA, "procedure": command, "command": ["mulligan", *argv],
+            "created": now.isoformat(timespec="seconds"),
             "mulligan": mulligan_version(), "code": code_digest(), "libraries": dict(library_versions()),
             "seed": seed, "config": dict(config), "status": "running",
         }  # fmt: skip

@@ -248,7 +248,7 @@ def _choose_examples(state: _State) -> None:
 def _plan(state: _State) -> Plan:
     return Plan(
         tuple(site.alias for site in state.sites),
-        ("mean", "max"),
+        ("mean", "max", "argmax") if state.dataset.kind == "texts" else ("mean", "max"),
         batch=state.request.batch,
         shard=4 * state.request.batch,
         seed=state.request.seed,
@@ -434,6 +434,8 @@ def _describe(
     known = labels if (labels >= 0).any() or answers.logits is None else answers.logits.argmax(1)
     of, names = grouping(network.classes if network.task == "classification" else None, known, groups)
     twin_rows = np.asarray([recording.ids.index(id) for id in twin.ids])
+    taken = network.input
+    named = (lambda token: taken.tokens([token])[0]) if isinstance(taken, TokenInput) else names.__getitem__
     every = [drive for group in drives.values() for drive in group]
     inventory = take_inventory(
         network,
@@ -443,7 +445,8 @@ def _describe(
         twin,
         of,
         of[twin_rows],
-        names,
+        named,
+        state.twin_dataset,
         every,
         gallery,
         state.run,

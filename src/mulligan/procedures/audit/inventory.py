@@ -4,7 +4,7 @@ random twin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from ...activations import Recording, pool_name, stratified, top
 from ...datasets import Dataset
 from ...evidence import fraction
-from ...features import ClassGroup, Selectivity, dead_units, duplicates, saturated_units, selectivity
-from ...networks import Network
+from ...features import ClassGroup, Selectivity, dead_units, duplicates, saturated_units, selectivity, token_selectivity
+from ...networks import Network, TokenInput
 from ...records import Drive, Emit, Site, SiteInventory, UnitCard
 from ...runs import Budget, Context, Engine, Piece, Result, Run, digest, generator
 from .examples import Gallery, traces_of
@@ -45,7 +45,8 @@ def take_inventory(
     twin: Recording | None,
     groups: Int[np.ndarray, " n"],
     twin_groups: Int[np.ndarray, " m"],
-    group_names: Sequence[str],
+    named: Callable[[int], str],
+    twin_dataset: Dataset,
     drives: Sequence[Drive],
     gallery: Gallery,
     run: Run,
@@ -78,7 +79,7 @@ def take_inventory(
     for site in sites:
         values = recording.array(pool_name(site, POOL))
         spread = recording.array(pool_name(site, "mean"))
-        chosen = selectivity(values, groups, seed)
+        chosen = _selective(network, dataset, recording, site, values, groups, seed)
         dead, full = dead_units(values), saturated_units(values)
         picked = _units_to_show(site, values, chosen, dead, drives)
         rng = generator(seed, "strata", site.alias)
@@ -95,7 +96,7 @@ def take_inventory(
         twin_dead = None
         if twin is not None:
             other = twin.array(pool_name(site, POOL))
-            floor = selectivity(other, twin_groups, seed).median(seed)
+            floor = _selective(network, twin_dataset, twin, site, other, twin_groups, seed).median(seed)
             twin_dead = len(dead_units(other))
         finished.append(
             (
@@ -119,7 +120,7 @@ def take_inventory(
                 float(column.min()),
                 float(column.max()),
                 float((column > 0).mean()),
-                group_names[int(chosen.group[unit])] if known else None,
+                named(int(chosen.group[unit])) if known else None,
                 *(float(v[unit]) if known else None for v in (chosen.auc, chosen.low, chosen.high)),
                 unit in set(dead),
                 unit in set(full),
@@ -147,12 +148,30 @@ def take_inventory(
             twin=extra["twin"],
             twin_dead=extra["twin_dead"],  # type: ignore[arg-type]
             cards=tuple(
-                _card(item, unit, group_names, by_unit.get((item.site.alias, unit), ()), gallery, traces)
+                _card(item, unit, named, by_unit.get((item.site.alias, unit), ()), gallery, traces)
                 for unit in item.cards
             ),
         )
         for item, extra in finished
     )
+
+
+def _selective(
+    network: Network,
+    dataset: Dataset,
+    recording: Recording,
+    site: Site,
+    values: Float[np.ndarray, "n units"],
+    groups: Int[np.ndarray, " n"],
+    seed: int,
+) -> Selectivity:
+    """For texts, which token a unit peaks on; else which class (or group of classes) it tells apart."""
+    if dataset.kind != "texts" or not isinstance(network.input, TokenInput):
+        return selectivity(values, groups, seed)
+    places = recording.array(pool_name(site, "argmax"))
+    ids = [network.input.encode([str(dataset.raw(row))])[0][0].numpy() for row in range(len(dataset))]
+    peaks = np.stack([text[np.clip(place, 0, len(text) - 1)] for text, place in zip(ids, places, strict=True)])
+    return token_selectivity(values, peaks, seed)
 
 
 def _units_to_show(
@@ -206,7 +225,7 @@ def _trace_texts(
 def _card(
     item: _Described,
     unit: int,
-    group_names: Sequence[str],
+    named: Callable[[int], str],
     drives: Sequence[Drive],
     gallery: Gallery,
     traces: Mapping[int, Result],
@@ -227,7 +246,7 @@ def _card(
         high=float(column.max()),
         active=fraction(int((column > 0).sum()), len(column), "fraction of examples with an activation above zero"),
         selectivity=item.chosen.quantity(unit),
-        selective_for=group_names[int(item.chosen.group[unit])] if known else None,
+        selective_for=named(int(item.chosen.group[unit])) if known else None,
         top=shown(item.top[unit]),
         stratified=shown(item.stratified[unit]),
         drives=tuple(sorted(drives, key=lambda d: -abs(d.attribution.value))[:4]),
