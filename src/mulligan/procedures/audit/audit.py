@@ -45,7 +45,8 @@ from ...records import (
 from ...runs import Budget, Engine, LocalEngine, Run, derived_seed, mulligan_version
 from . import behaviour as behaviours
 from .examples import Gallery
-from .inventory import grouping, take_inventory
+from .inventory import Recorded, grouping, take_inventory
+from .means import Means
 from .outputs import Chosen, choose_classes, choose_tokens, explain
 
 #: Classes with fewer examples than this on average are described by groups.
@@ -387,6 +388,7 @@ def _describe(
     request, network = state.request, state.request.network
     means = {site.alias: recording.array(f"{site.alias}|mean").mean(0).astype(np.float32) for site in state.sites}
     chosen = _outputs(state, answers)
+    work = Means(state.run, state.engine, state.budget, request.seed, state.emit, state.seconds_an_example)
     drives: dict[int, tuple[Any, ...]] = {}
     if chosen and state.sites:
         explained = explain(
@@ -395,12 +397,7 @@ def _describe(
             state.sites,
             means,
             chosen,
-            state.run,
-            state.engine,
-            state.budget,
-            request.seed,
-            state.emit,
-            state.seconds_an_example,
+            work,
         )
         drives = dict(explained.drives)
         total = (
@@ -439,22 +436,13 @@ def _describe(
     every = [drive for group in drives.values() for drive in group]
     inventory = take_inventory(
         network,
-        state.dataset,
         state.sites,
-        recording,
-        twin,
-        of,
-        of[twin_rows],
+        Recorded(state.dataset, recording, of),
+        Recorded(state.twin_dataset, twin, of[twin_rows]),
         named,
-        state.twin_dataset,
         every,
         gallery,
-        state.run,
-        state.engine,
-        state.budget,
-        request.seed,
-        state.emit,
-        state.seconds_an_example,
+        work,
     )
     all_units = sum(site.units for site in trunk(network))
     state.coverage.append(

@@ -16,13 +16,27 @@ from ...datasets import Dataset
 from ...evidence import fraction
 from ...features import ClassGroup, Selectivity, dead_units, duplicates, saturated_units, selectivity, token_selectivity
 from ...networks import Network, TokenInput
-from ...records import Drive, Emit, Site, SiteInventory, UnitCard
-from ...runs import Budget, Context, Engine, Piece, Result, Run, digest, generator
+from ...records import Drive, Site, SiteInventory, UnitCard
+from ...runs import Context, Piece, Result, digest, generator
 from .examples import Gallery, traces_of
+from .means import Means
 
 CARDS = 8  # units of a site that are shown
 SHOWN_TOP, SHOWN_STRATIFIED = 4, 4
 POOL = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A network's recording on data: the audited one's, or its random twin's.
+
+    Attributes:
+        groups: [n], what each example's unit activations may be selective for; -1 where unknown.
+    """
+
+    dataset: Dataset
+    recording: Recording
+    groups: Int[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +53,13 @@ class _Described:
 
 def take_inventory(
     network: Network,
-    dataset: Dataset,
     sites: Sequence[Site],
-    recording: Recording,
-    twin: Recording | None,
-    groups: Int[np.ndarray, " n"],
-    twin_groups: Int[np.ndarray, " m"],
+    own: Recorded,
+    twin: Recorded,
     named: Callable[[int], str],
-    twin_dataset: Dataset,
     drives: Sequence[Drive],
     gallery: Gallery,
-    run: Run,
-    engine: Engine,
-    budget: Budget,
-    seed: int,
-    emit: Emit,
-    seconds_an_example: float,
+    work: Means,
 ) -> tuple[SiteInventory, ...]:
     """Describe every unit of every site; show a few. All units' figures go to tables/units.parquet."""
     described: list[_Described] = []
@@ -77,12 +82,12 @@ def take_inventory(
     }
     finished: list[tuple[_Described, dict[str, Any]]] = []
     for site in sites:
-        values = recording.array(pool_name(site, POOL))
-        spread = recording.array(pool_name(site, "mean"))
-        chosen = _selective(network, dataset, recording, site, values, groups, seed)
+        values = own.recording.array(pool_name(site, POOL))
+        spread = own.recording.array(pool_name(site, "mean"))
+        chosen = _selective(network, own, site, values, work.seed)
         dead, full = dead_units(values), saturated_units(values)
         picked = _units_to_show(site, values, chosen, dead, drives)
-        rng = generator(seed, "strata", site.alias)
+        rng = generator(work.seed, "strata", site.alias)
         item = _Described(
             site,
             values,
@@ -92,12 +97,7 @@ def take_inventory(
             {u: stratified(values[:, u], SHOWN_STRATIFIED, rng) for u in picked},
         )
         described.append(item)
-        floor = None
-        twin_dead = None
-        if twin is not None:
-            other = twin.array(pool_name(site, POOL))
-            floor = _selective(network, twin_dataset, twin, site, other, twin_groups, seed).median(seed)
-            twin_dead = len(dead_units(other))
+        other = twin.recording.array(pool_name(site, POOL))
         finished.append(
             (
                 item,
@@ -105,8 +105,8 @@ def take_inventory(
                     "dead": dead,
                     "saturated": full,
                     "duplicates": duplicates(spread),
-                    "twin": floor,
-                    "twin_dead": twin_dead,
+                    "twin": _selective(network, twin, site, other, work.seed).median(work.seed),
+                    "twin_dead": len(dead_units(other)),
                 },
             )
         )
@@ -127,8 +127,8 @@ def take_inventory(
             )
             for name, value in zip(table, row, strict=True):
                 table[name].append(value)
-    run.write_table("tables/units.parquet", table)
-    traces = _trace_texts(network, dataset, described, run, engine, budget, emit, seconds_an_example)
+    work.run.write_table("tables/units.parquet", table)
+    traces = _trace_texts(network, own.dataset, described, work)
     by_unit: dict[tuple[str, int], list[Drive]] = {}
     for drive in drives:
         by_unit.setdefault((drive.site, drive.unit), []).append(drive)
@@ -144,7 +144,7 @@ def take_inventory(
             dead=tuple(extra["dead"]),
             saturated=tuple(extra["saturated"]),
             duplicates=tuple(extra["duplicates"]),
-            selectivity=item.chosen.median(seed),  # type: ignore[arg-type]
+            selectivity=item.chosen.median(work.seed),  # type: ignore[arg-type]
             twin=extra["twin"],
             twin_dead=extra["twin_dead"],  # type: ignore[arg-type]
             cards=tuple(
@@ -157,18 +157,13 @@ def take_inventory(
 
 
 def _selective(
-    network: Network,
-    dataset: Dataset,
-    recording: Recording,
-    site: Site,
-    values: Float[np.ndarray, "n units"],
-    groups: Int[np.ndarray, " n"],
-    seed: int,
+    network: Network, seen: Recorded, site: Site, values: Float[np.ndarray, "n units"], seed: int
 ) -> Selectivity:
     """For texts, which token a unit peaks on; else which class (or group of classes) it tells apart."""
+    dataset = seen.dataset
     if dataset.kind != "texts" or not isinstance(network.input, TokenInput):
-        return selectivity(values, groups, seed)
-    places = recording.array(pool_name(site, "argmax"))
+        return selectivity(values, seen.groups, seed)
+    places = seen.recording.array(pool_name(site, "argmax"))
     ids = [network.input.encode([str(dataset.raw(row))])[0][0].numpy() for row in range(len(dataset))]
     peaks = np.stack([text[np.clip(place, 0, len(text) - 1)] for text, place in zip(ids, places, strict=True)])
     return token_selectivity(values, peaks, seed)
@@ -189,16 +184,7 @@ def _units_to_show(
     return list(dict.fromkeys(order))[:CARDS]
 
 
-def _trace_texts(
-    network: Network,
-    dataset: Dataset,
-    described: Sequence[_Described],
-    run: Run,
-    engine: Engine,
-    budget: Budget,
-    emit: Emit,
-    seconds_an_example: float,
-) -> dict[int, Result]:
+def _trace_texts(network: Network, dataset: Dataset, described: Sequence[_Described], work: Means) -> dict[int, Result]:
     """For texts: the shown units' activations at every token of the examples to be shown."""
     if dataset.kind != "texts":
         return {}
@@ -207,8 +193,8 @@ def _trace_texts(
             int(r) for item in described for unit in item.cards for r in (*item.top[unit], *item.stratified[unit])
         )
     )
-    number = budget.buy(
-        "texts shown with their tokens", len(rows), seconds_an_example, share=0.5, least=min(len(rows), 8)
+    number = work.budget.buy(
+        "texts shown with their tokens", len(rows), work.seconds_an_example, share=0.5, least=min(len(rows), 8)
     )
     aliases = [item.site.alias for item in described]
     units = [list(item.cards) for item in described]
@@ -218,7 +204,8 @@ def _trace_texts(
         for row in rows[:number]
     ]
     return {
-        row: result for row, (_, result) in zip(rows, engine.run("tokens", pieces, context, run, emit), strict=False)
+        row: result
+        for row, (_, result) in zip(rows, work.engine.run("tokens", pieces, context, work.run, work.emit), strict=False)
     }
 
 

@@ -16,8 +16,9 @@ from ...attribution import ablate_units, attribute
 from ...datasets import Dataset, batches
 from ...evidence import mean
 from ...networks import Network, Tail
-from ...records import Drive, Emit, Quantity, Site
-from ...runs import Budget, Context, Engine, Piece, Result, Run, digest, generator
+from ...records import Drive, Quantity, Site
+from ...runs import Context, Piece, Result, digest, generator
+from .means import Means
 
 ROWS = 12  # examples (or positions) that an output is explained on
 TOP = 6  # units of a site that are kept for an output
@@ -131,19 +132,14 @@ def explain(
     sites: Sequence[Site],
     means: Mapping[str, Float[np.ndarray, " units"]],
     chosen: Sequence[Chosen],
-    run: Run,
-    engine: Engine,
-    budget: Budget,
-    seed: int,
-    emit: Emit,
-    seconds_an_example: float,
+    work: Means,
 ) -> Explained:
     """Rank by attribution, confirm by ablation."""
     aliases = [site.alias for site in sites]
     identity = digest(network.identity, dataset.identity, *(a + means[a].tobytes().hex() for a in aliases))
     context = Context(identity, {"network": network, "dataset": dataset, "means": means, "tails": {}})
-    bought = budget.buy(
-        "outputs to attribute", len(chosen), 4 * ROWS * seconds_an_example, share=0.4, least=min(len(chosen), 4)
+    bought = work.budget.buy(
+        "outputs to attribute", len(chosen), 4 * ROWS * work.seconds_an_example, share=0.4, least=min(len(chosen), 4)
     )
     chosen = chosen[:bought]
     here = "mulligan.procedures.audit.outputs"
@@ -156,7 +152,9 @@ def explain(
         for c in chosen
     ]
     scores: dict[int, Mapping[str, np.ndarray]] = {}
-    for c, (_, result) in zip(chosen, engine.run("attribution", pieces, context, run, emit), strict=True):
+    for c, (_, result) in zip(
+        chosen, work.engine.run("attribution", pieces, context, work.run, work.emit), strict=True
+    ):
         scores[c.output] = result.arrays
     wanted: list[tuple[float, Chosen, str, list[int], list[int]]] = []
     for c in chosen:
@@ -164,7 +162,7 @@ def explain(
             score = scores[c.output][alias].mean(0)
             units = [int(u) for u in np.argsort(-np.abs(score), kind="stable")[:TOP]]
             rest = np.setdiff1d(np.arange(len(score)), units)
-            control = [int(u) for u in generator(seed, "control", c.output, alias).permutation(rest)[:CONTROLS]]
+            control = [int(u) for u in generator(work.seed, "control", c.output, alias).permutation(rest)[:CONTROLS]]
             wanted.append((float(np.abs(score[units]).sum()), c, alias, units, control))
     # Evenly over outputs: the strongest site of each first, then the next.
     turn: dict[int, int] = {}
@@ -173,8 +171,8 @@ def explain(
         turn[item[1].output] = turn.get(item[1].output, 0) + 1
         ordered.append((turn[item[1].output], item))
     ordered = [item for _, item in sorted(ordered, key=lambda pair: pair[0])]
-    price = (TOP + CONTROLS) * ROWS * seconds_an_example * 0.6
-    number = budget.buy("groups of units to ablate", len(ordered), price, share=0.7, least=min(len(ordered), 2))
+    price = (TOP + CONTROLS) * ROWS * work.seconds_an_example * 0.6
+    number = work.budget.buy("groups of units to ablate", len(ordered), price, share=0.7, least=min(len(ordered), 2))
     pieces = [
         Piece(
             f"{here}:ablate_output",
@@ -191,7 +189,7 @@ def explain(
     ]
     measured: dict[tuple[int, str], np.ndarray] = {}
     for (_, c, alias, _, _), (_, result) in zip(
-        ordered, engine.run("ablation", pieces, context, run, emit), strict=False
+        ordered, work.engine.run("ablation", pieces, context, work.run, work.emit), strict=False
     ):
         measured[(c.output, alias)] = result.arrays["change"]
     drives: dict[int, list[Drive]] = {c.output: [] for c in chosen}
