@@ -230,7 +230,15 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(files, tmp_path):
         "32",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    # A shell that runs jobs in the background tells them to ignore Ctrl-C; here it must count.
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
     deadline = time.monotonic() + 120
     while not list((tmp_path / "r").glob("pieces/*/*.safetensors")) and process.poll() is None:
         assert time.monotonic() < deadline

@@ -7,7 +7,7 @@ import unicodedata
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mulligan.records import Quantity
@@ -91,6 +91,8 @@ def test_a_quantity_has_its_interval_unit_and_n() -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+@example(0.0, 5e-324)
+@example(5e-324, 0.0)
 def test_ticks_cover_their_range(low: float, width: float) -> None:
     ticks = nice_ticks(low, low + width)
     assert 2 <= len(ticks) <= 12

@@ -77,8 +77,9 @@ def _panel(unit: str, rows: Sequence[tuple[str, str, Quantity]]) -> Panel:
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> tuple[float, ...]:
     """Round numbers (1, 2, 2.5 or 5 times a power of ten apart) that cover [low, high] in about `wanted` steps."""
-    if not high - low > 1e-9 * max(abs(low), abs(high)):
-        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    if not high - low > max(1e-9 * max(abs(low), abs(high)), 1e-300):
+        around = max(abs(low), abs(high))
+        low, high = (low - around / 2, high + around / 2) if around > 1e-300 else (-0.5, 0.5)
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
