@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from ..records import Advanced, Event, Finished, Noted, Started
 
@@ -19,11 +20,11 @@ class ProgressBars(AbstractContextManager["ProgressBars"]):
         self.console, self.quiet = console, quiet
         self.live = console.is_terminal and not quiet
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            TextColumn("{task.description}", table_column=Column(max_width=30, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=14),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
             console=console,
             transient=False,
         )
@@ -48,15 +49,17 @@ class ProgressBars(AbstractContextManager["ProgressBars"]):
             case Noted(text=text):
                 self.console.print(f"[yellow]note[/yellow] {escape(text)}", highlight=False)
             case Started(job=job, total=total, done=done):
-                if self.live:
+                if self.live and total > 1:
                     self._tasks[job] = self._bars.add_task(escape(job), total=total, completed=done, left="")
                 elif total > 1:
                     kept = f", {done} kept from before" if done else ""
                     self.console.print(f"{escape(job)}: {total} pieces{kept}", highlight=False)
-            case Advanced(job=job, done=done, seconds_left=left):
+            case Advanced(job=job, done=done, total=total, seconds_left=left):
                 if self.live and job in self._tasks:
                     self._bars.update(
-                        self._tasks[job], completed=done, left="" if left is None else f"about {duration(left)} left"
+                        self._tasks[job],
+                        completed=done,
+                        left="" if left is None or done == total else f"about {duration(left)} left",
                     )
             case Finished(job=job, seconds=seconds):
                 if self.live and job in self._tasks:
