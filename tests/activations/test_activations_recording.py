@@ -235,7 +235,7 @@ def test_a_disk_without_room_is_refused_before_the_work(tmp_path: Path, monkeypa
 
 def test_the_room_for_texts_is_judged_by_their_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("mulligan.activations.recording.require_room", lambda folder, needed: asked.append(needed))
+    monkeypatch.setattr("mulligan.runs.Run.require_room", lambda run, needed: asked.append(needed))
     network, dataset = reader(), texts(tmp_path, 10)
     longest = max(len(text.split()) for text in dataset.gather(range(10)))
     record(network, dataset, Plan(("mix", "heads"), ("full",)), a_run(tmp_path / "run"))
@@ -243,7 +243,7 @@ def test_the_room_for_texts_is_judged_by_their_length(tmp_path: Path, monkeypatc
 
 
 def test_a_disk_that_fills_up_keeps_the_finished_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, real, left = a_run(tmp_path / "run"), os.fsync, iter(range(2))
+    run, real, left = a_run(tmp_path / "run"), os.fsync, iter(range(3))  # the manifest, and two shards
 
     def fsync(handle: int) -> None:
         if next(left, None) is None:

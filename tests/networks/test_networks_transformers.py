@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
-from networks_families import FAMILIES, SIZES, padded, raw, tokenizer, transformers
+from networks_families import FAMILIES, padded, raw
 from networks_small import assert_close, check_every_port, no_hooks_left
 from torch import Tensor, nn
 
-from mulligan.networks import Ablate, Network, Steer, Tail, load
+from mulligan.networks import Ablate, Network, Steer, Tail
 from mulligan.networks.parts import head
 from mulligan.records import BadInput
 
@@ -267,18 +266,6 @@ def test_gradients_reach_a_pattern(loaded: Callable[[str], Network]) -> None:
     gradient = torch.autograd.grad(out[:, -1, 7].sum(), watched["model.layers.0.self_attn#pattern"])[0]
     assert gradient.shape == (2, 4, 11, 11)
     assert gradient.any()
-
-
-def test_a_family_that_runs_a_block_many_times_gets_no_parts_that_would_be_half_true(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = transformers.AlbertConfig(**SIZES, embedding_size=16, pad_token_id=0)
-    transformers.AlbertModel(config).save_pretrained(tmp_path)
-    tokenizer().save_pretrained(tmp_path)
-    network = load(f"hf:{tmp_path}")
-    assert not network.parts
-    shared = "encoder.albert_layer_groups.0.albert_layers.0"
-    assert network.site(f"{shared}!1").shape == (2, 11, 32)
-    check_every_port(network, *network.example())
 
 
 def test_heads_beyond_the_last_do_not_exist() -> None:

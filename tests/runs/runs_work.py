@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mulligan.records import BadInput, DiskFull
 from mulligan.runs import Context, Piece, Result, Run, generator
 
 HERE = "runs_work"
@@ -46,3 +50,32 @@ def a_run(folder: Path) -> Run:
 def parts(folder: Path) -> list[Path]:
     """Temporary files that are left anywhere in a folder."""
     return [path for path in folder.rglob("*") if path.name.endswith(".part")]
+
+
+# On a cluster
+def rebuild(recipe: Mapping[str, Any]) -> Context:
+    """The context that `recipe` stands for, built again on a worker."""
+    return Context(recipe["stands for"], {}, recipe)
+
+
+def rebuilt(identity: str = "nothing", *, stands_for: str | None = None) -> Context:
+    """A context that a worker can build; if `stands_for` is another, the worker finds that it is."""
+    return Context(identity, {}, {"build": f"{HERE}:rebuild", "stands for": stands_for or identity})
+
+
+def tell(context: Context, *, number: int, folder: str, seconds: float) -> Result:
+    """Say who works on which piece, and work for a while; each attempt leaves a line of its own."""
+    with open(Path(folder) / f"{number}", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(seconds)
+    return Result({"drawn": generator(0, "draw", number).normal(size=1000)})
+
+
+def refuse(context: Context, *, full: bool = False) -> Result:
+    kind = DiskFull if full else BadInput
+    raise kind("this cannot be", where=Path("over/there"), fix="do otherwise")
+
+
+def die(context: Context) -> Result:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("killed")

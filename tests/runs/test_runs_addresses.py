@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs_work import context
 
-from mulligan.runs import Context, Piece, addresses, canonical, code_digest, derived_seed, digest, generator, work
+from mulligan.runs import Context, Piece, addresses, canonical, code_digest, derived_seed, digest, generator, pieces
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -69,7 +69,7 @@ def test_an_address_changes_with_what_is_done_and_on_what(piece: Piece, place: C
 )
 def test_an_address_changes_with_code_and_versions(monkeypatch: pytest.MonkeyPatch, name: str, new: object) -> None:
     before = PIECE.address(context())
-    monkeypatch.setattr(work, name, new)
+    monkeypatch.setattr(pieces, name, new)
     assert PIECE.address(context()) != before
 
 

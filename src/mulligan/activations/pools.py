@@ -152,13 +152,17 @@ def _unit_axis(axes: Sequence[str], site: Site) -> int:
 
 def _live(tensor: Tensor, axes: Sequence[str], mask: Tensor | None, site: Site) -> Tensor | None:
     """Which positions are not padding, [batch, position]; None if all."""
-    lengths = {tensor.shape[axis] for axis, name in enumerate(axes) if name in _OF_TEXT}
-    if mask is None or not lengths or bool(mask.all()):
+    # A list: in a graph that holds for every length, a length is a symbol and has no hash.
+    lengths = [tensor.shape[axis] for axis, name in enumerate(axes) if name in _OF_TEXT]
+    if mask is None or not lengths:
         return None
-    if lengths != {mask.shape[1]}:
+    # A graph must hold for every mask, and may not look at this one.
+    if not torch.compiler.is_exporting() and bool(mask.all()):
+        return None
+    if any(length != mask.shape[1] for length in lengths):
         raise BadInput(
-            f"{' and '.join(map(str, sorted(lengths)))} positions pass here for {mask.shape[1]} tokens, so that "
-            "padding cannot be told apart",
+            f"{' and '.join(sorted({str(length) for length in lengths}))} positions pass here for {mask.shape[1]} "
+            "tokens, so that padding cannot be told apart",
             where=site.alias,
             fix="record one text at a time, with a batch of 1",
         )
@@ -193,7 +197,7 @@ def _at(flat: Tensor, live: Tensor | None, number: int) -> Tensor:
     # The places that count, in their order, before those that do not.
     order = (~live).to(torch.int8).argsort(dim=1, stable=True)
     at = order.gather(1, wanted.minimum(ends - 1).clamp(min=0)[:, None])[:, 0]
-    found = flat[torch.arange(len(flat), device=flat.device), at]
+    found = flat[torch.arange(flat.shape[0], device=flat.device), at]
     return found.where(ends[:, None] > 0, 0)
 
 

@@ -2,42 +2,34 @@
 
 One piece of work is one shard, a safetensors file that appears in one step; the index, a Parquet table, says where each
 example lies. Memory holds one shard. A killed recording is resumed by running the same call: finished shards are found.
+How it is run (eagerly or compiled, how many examples at a time) is planned from one measured batch: see `planning`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..datasets import Dataset, batches, require_kind
 from ..networks import Network, NetworkInput, TokenInput
-from ..records import BadInput, Emit, Site, silent
-from ..runs import (
-    Context,
-    Engine,
-    LocalEngine,
-    Piece,
-    Result,
-    Run,
-    digest,
-    has_piece,
-    piece_file,
-    replacing,
-    require_room,
-)
+from ..records import BadInput, Emit, Noted, Site, silent
+from ..runs import Context, Engine, LocalEngine, Piece, Result, Run, finished_pieces, piece_file
+from .passes import EagerPass, Pass, Precision, Wanted, compiled_pass, finished
+from .planning import Fast, Planned, plan_pass
 from .pools import Pool, pooled_size
+from .rebuilding import network_and_data, rebuild
 
 INDEX = "tables/recording.parquet"
+_USUAL_BATCH = 32
 
 _INDEX_SCHEMA = pa.schema(
     [
@@ -55,27 +47,34 @@ class Plan:
 
     Attributes:
         sites: aliases or globs. pools: ways of pooling (see `Pool`), each used at every site.
-        answers: whether to keep what the network answers, too.
-        batch: examples in one forward pass. shard: examples in one file, which is what memory holds.
+        answers: whether to keep what the network answers, too; without, a pass ends at the last site.
+        batch: examples in one forward pass; None: as many as suit the network. What is stored does not depend on it.
+        shard: examples in one file, which is what memory holds.
         seed: what the places of "sample" hang on.
+        fast: whether the pass is compiled: "auto" (where it pays), "always", "never".
+        precision: of the pass: "float32", or "bfloat16" where a rounding of 1 % is no matter.
 
     Raises:
-        BadInput: if a batch or a shard would be empty.
+        BadInput: if a batch or a shard would be empty, or a word is not known.
     """
 
     sites: tuple[str, ...]
     pools: tuple[str, ...] = ("mean", "max")
     answers: bool = True
-    batch: int = 32
+    batch: int | None = None
     shard: int = 256
     seed: int = 0
+    fast: Fast = "auto"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("batch", "shard"):
-            if getattr(self, name) < 1:
-                raise BadInput(
-                    f"a {name} of {getattr(self, name)} examples cannot be", where=name, fix="give 1 or more"
-                )
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise BadInput(f"a {name} of {number} examples cannot be", where=name, fix="give 1 or more")
+        for name, words in (("fast", get_args(Fast)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in words:
+                raise BadInput(f"{getattr(self, name)!r} is not known", where=name, fix=f"give {' or '.join(words)}")
 
 
 def record(
@@ -89,11 +88,18 @@ def record(
     indices: Sequence[int] | None = None,
     job: str = "record",
     index: str = INDEX,
+    planned: Planned | None = None,
 ) -> Recording:
     """Record `plan` over `dataset` (or `indices` of it) into `run`.
 
+    Args:
+        planned: what `plan_pass` decided for the same network, data and plan; None: it is decided here.
+
+    How it was run, and why so, is a note to `emit` and stands in the run's manifest under `passes`.
+
     Raises:
-        BadInput: if a site or a pool does not exist, the network does not take these data, or there are none.
+        BadInput: if a site or a pool does not exist, the network does not take these data, there are none, or
+            `plan.fast` is "always" and the pass cannot be compiled.
         DiskFull: before the work, if what is not there yet cannot fit.
     """
     if network.taps.edited:
@@ -105,23 +111,21 @@ def record(
         )
     input = _required_input(network)
     require_kind(dataset, input)
-    sites = network.sites(plan.sites) if plan.sites else []
-    pools = [Pool(text) for text in dict.fromkeys(plan.pools)]
+    wanted = _wanted(network, plan)
     order = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
     if not len(order):
         raise BadInput("there are no examples to record", where=dataset.source, fix="choose one or more")
-    size = _bytes_an_example(network, dataset, order, sites, pools, plan.answers)
-    identity = digest(network.identity, *input.steps(), dataset.identity)
-    context = Context(identity, {"network": network, "dataset": dataset})
+    size = _bytes_an_example(network, dataset, order, wanted.sites, wanted.pools, plan.answers)
+    context = network_and_data(network, dataset)
     edges = [*range(0, len(order), plan.shard), len(order)]
     pieces = [
         Piece(
             "mulligan.activations.recording:record_shard",
             {
-                "sites": [site.alias for site in sites],
-                "pools": [pool.text for pool in pools],
+                "sites": [site.alias for site in wanted.sites],
+                "pools": [pool.text for pool in wanted.pools],
                 "answers": plan.answers,
-                "batch": plan.batch,
+                "precision": plan.precision,
                 "seed": plan.seed,
                 "start": begin,
                 "stop": end,
@@ -134,12 +138,16 @@ def record(
         for begin, end in pairwise(edges)
     ]
     addresses = [piece.address(context) for piece in pieces]
-    missing = sum(piece.cost for piece, address in zip(pieces, addresses, strict=True) if not has_piece(run, address))
-    require_room(run.path, int(1.1 * size * missing) + 10_000_000)
-    with (
-        replacing(run.at(index)) as part,
-        pq.ParquetWriter(part, _INDEX_SCHEMA, compression="zstd") as writer,
-    ):
+    there = finished_pieces(run, addresses)
+    missing = [span for span, address in zip(pairwise(edges), addresses, strict=True) if address not in there]
+    if missing:
+        run.require_room(int(1.1 * size * sum(end - begin for begin, end in missing)) + 10_000_000)
+        rows = np.concatenate([order[begin:end] for begin, end in missing])
+        planned = planned or plan_pass(network, dataset, input, wanted, rows, fast=plan.fast, batch=plan.batch)
+        emit(Noted(text=planned.text()))
+        run.update(passes={**run.manifest.get("passes", {}), job: _described(planned)})
+        context = _with_pass(context, wanted, planned)
+    with run.replacing(index) as part, pq.ParquetWriter(part, _INDEX_SCHEMA, compression="zstd") as writer:
         done = (engine or LocalEngine()).run(job, pieces, context, run, emit)
         for (begin, end), address, _ in zip(pairwise(edges), addresses, done, strict=True):
             columns = [
@@ -150,6 +158,54 @@ def record(
             ]
             writer.write_table(pa.table(dict(zip(_INDEX_SCHEMA.names, columns, strict=True)), schema=_INDEX_SCHEMA))
     return Recording(run, index)
+
+
+def _wanted(network: Network, plan: Plan) -> Wanted:
+    return Wanted(
+        sites=tuple(network.sites(plan.sites)) if plan.sites else (),
+        pools=tuple(Pool(text) for text in dict.fromkeys(plan.pools)),
+        answers=plan.answers,
+        seed=plan.seed,
+        precision=plan.precision,
+    )
+
+
+def _described(planned: Planned) -> dict[str, Any]:
+    return {"engine": planned.run.engine, "batch": planned.batch, "why": planned.why}
+
+
+def _with_pass(context: Context, wanted: Wanted, planned: Planned) -> Context:
+    """The context with what runs its batches; and for another machine, with what it has to compile."""
+    recipe: Mapping[str, Any] = context.recipe
+    if recipe:
+        sites, pools = [site.alias for site in wanted.sites], [pool.text for pool in wanted.pools]
+        plan = {"sites": sites, "pools": pools, "answers": wanted.answers, "seed": wanted.seed}
+        recipe = {
+            **recipe,
+            "build": f"{__name__}:rebuild_with_pass",
+            "plan": {**plan, "precision": wanted.precision, "batch": planned.batch},
+            "engine": planned.run.engine,
+        }
+    return Context(context.identity, {**context.objects, "pass": planned.run, "batch": planned.batch}, recipe)
+
+
+def rebuild_with_pass(recipe: Mapping[str, Any]) -> Context:
+    """The context of a recording's pieces on another machine: network, data, and the same engine.
+
+    Raises:
+        BadInput: as `rebuild` does. NotCompiled: if the engine is not there.
+    """
+    context = rebuild(recipe)
+    network: Network = context["network"]
+    said = recipe["plan"]
+    plan = Plan(
+        tuple(said["sites"]), tuple(said["pools"]), said["answers"], said["batch"], seed=said["seed"],
+        precision=said["precision"],
+    )  # fmt: skip
+    wanted = _wanted(network, plan)
+    engine = recipe["engine"]
+    run: Pass = EagerPass(network, wanted) if engine == "eager" else compiled_pass(network, wanted, engine)
+    return Context(context.identity, {**context.objects, "pass": run, "batch": plan.batch}, context.recipe)
 
 
 def _required_input(network: Network) -> NetworkInput:
@@ -182,7 +238,7 @@ def record_shard(
     sites: list[str],
     pools: list[str],
     answers: bool,
-    batch: int,
+    precision: Precision,
     seed: int,
     start: int,
     stop: int,
@@ -190,32 +246,24 @@ def record_shard(
 ) -> Result:
     """One shard: examples `start` to `stop` (or `indices`), as arrays "SITE|POOL" and the network's answers.
 
+    The context's "pass" runs the batches; without one they are run eagerly.
+
     Raises:
         BadInput: if a site did not run for every example.
     """
     network: Network = context["network"]
     dataset: Dataset = context["dataset"]
+    input = _required_input(network)
+    plan = Plan(tuple(sites), tuple(pools), answers, seed=seed, precision=precision)
+    wanted = _wanted(network, plan)
+    run: Pass = context.objects.get("pass") or EagerPass(network, wanted)
     chosen = list(range(start, stop)) if indices is None else indices
-    resolved = [network.site(alias) for alias in sites]
-    wanted = [(Pool(text), {site.alias: pool_name(site, text) for site in resolved}) for text in pools]
-    kept: dict[str, list[np.ndarray]] = {name: [] for _, names in wanted for name in names.values()}
-    mask: Tensor | None = None
-    ids: list[str] = []
-
-    def reduce(tensor: Tensor, site: Site) -> Tensor:
-        for pool, names in wanted:
-            kept[names[site.alias]].append(_numpy(pool(tensor, site, mask, seed, ids)))
-        return _NOTHING
-
-    with torch.no_grad(), network.watching(resolved, reduce=reduce):
-        for group in batches(dataset, _required_input(network), chosen, batch):
-            mask, ids = group.mask, [dataset.ids[int(row)] for row in group.indices]
-            if not answers:
-                network(group.x, group.mask)
-                continue
-            logits = network.logits(group.x, group.mask)
-            for name, value in _answers(network, logits, group.x, group.mask).items():
-                kept.setdefault(name, []).append(value)
+    turned = _by_length(dataset, input, chosen)
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in wanted.names}
+    for group in batches(dataset, input, [chosen[at] for at in turned], context.objects.get("batch") or _USUAL_BATCH):
+        found = run(group.x, group.mask, [dataset.ids[int(row)] for row in group.indices])
+        for name, value in finished(network, found, group.x, group.mask, answers).items():
+            kept.setdefault(name, []).append(_numpy(value))
     for name, parts in kept.items():
         if sum(map(len, parts)) != len(chosen):
             raise BadInput(
@@ -223,11 +271,22 @@ def record_shard(
                 where=name,
                 fix="choose a site that runs once for every input",
             )
+    back = np.argsort(turned)
     # Each is joined when the ones before it have let their batches go.
-    return Result({name: _stack(kept.pop(name)) for name in list(kept)}, {"start": start, "count": len(chosen)})
+    arrays = {name: _ordered(_stack(kept.pop(name)), back) for name in list(kept)}
+    return Result(arrays, {"start": start, "count": len(chosen), "engine": run.engine})
 
 
-_NOTHING = torch.empty(0)
+def _by_length(dataset: Dataset, input: NetworkInput, chosen: Sequence[int]) -> np.ndarray:
+    """In which order to run these examples: texts by their length, so that few places of a batch are padding."""
+    if not isinstance(input, TokenInput):
+        return np.arange(len(chosen))
+    lengths = input.encode(dataset.gather(np.asarray(chosen)))[1].sum(1).numpy()
+    return np.argsort(lengths, kind="stable")
+
+
+def _ordered(array: np.ndarray, back: np.ndarray) -> np.ndarray:
+    return array if np.array_equal(back, np.arange(len(back))) else array[back]
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
@@ -261,36 +320,6 @@ def _fill(joined: np.ndarray, parts: Iterator[np.ndarray]) -> None:
     for part in parts:
         joined[(slice(row, row + len(part)), *(slice(0, size) for size in part.shape[1:]))] = part
         row += len(part)
-
-
-def _answers(network: Network, logits: Tensor, x: Tensor, mask: Tensor | None) -> dict[str, np.ndarray]:
-    """What is kept of the answers: all logits of a classifier, an embedding; of a language model, a few of each token.
-
-    A language model's arrays are [batch, position]: `token` (the id to be predicted), `loss` (nats), `confidence` (of
-    the likeliest token), `answer` (its id); the first position, which nothing predicts, and padding hold -1 or NaN.
-    """
-    if network.task != "language":
-        return {"answers": _numpy(logits)}
-    real = mask.bool() if mask is not None else torch.ones_like(x, dtype=torch.bool)
-    valid = (real[:, 1:] & real[:, :-1]).cpu()
-    # Text by text: the logits of a batch are large, and each step would copy them.
-    rows = [_predicted(logits[i, :-1], x[i, 1:].to(logits.device)) for i in range(len(x))]
-    found: dict[str, np.ndarray] = {}
-    for name, column in zip(("token", "answer", "loss", "confidence"), zip(*rows, strict=True), strict=True):
-        values = torch.stack(column)
-        fill = torch.nan if values.is_floating_point() else -1
-        values = values.cpu().masked_fill(~valid, fill)
-        found[name] = _numpy(torch.cat([torch.full_like(x[:, :1], fill, dtype=values.dtype, device="cpu"), values], 1))
-    return found
-
-
-def _predicted(logits: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of one text's logits [position, vocabulary]: the token, the answer, the loss and the confidence, [position]."""
-    logits = logits.float()
-    total = logits.logsumexp(-1)
-    best, answer = logits.max(-1)
-    loss = total - logits.gather(-1, token[:, None])[:, 0]
-    return token.to(torch.int32), answer.to(torch.int32), loss, (best - total).exp()
 
 
 class Recording:
@@ -365,19 +394,13 @@ class Recording:
     @contextmanager
     def _opened(self, shard: str, name: str | None = None) -> Iterator[Any]:
         """A shard's file, which must hold `name`."""
-        path = self.run.at(shard)
         try:
-            with safe_open(path, framework="np") as file:
+            with self.run.open_arrays(shard) as file:
                 if name is not None and name not in file.keys():  # noqa: SIM118
                     held = ", ".join(sorted(file.keys())[:8])
                     raise BadInput("this was not recorded", where=name, fix=f"there are {held}")
                 yield file
         except (SafetensorError, OSError, IndexError) as error:
             raise BadInput(
-                "a shard of the recording is missing or damaged", where=path, fix="run the command again with --resume"
+                "a shard of the recording is missing or damaged", where=shard, fix="run the command again with --resume"
             ) from error
-
-
-def pool_name(site: Site | str, pool: str) -> str:
-    """The name of an array in a recording."""
-    return f"{site if isinstance(site, str) else site.alias}|{pool}"

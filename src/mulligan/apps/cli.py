@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import BadInput, Findings, Interrupted, MulliganError
-from ..runs import LocalEngine, Run, check_schema, mulligan_version, parse_duration
+from ..runs import LocalEngine, Run, check_schema, engine_for, mulligan_version, parse_duration, store_at
 from .progress import ProgressBars, duration
 
 app = typer.Typer(
@@ -47,7 +47,10 @@ Input = Annotated[
     typer.Option(help="How pixels become input: size=28,channels=1,mean=0,std=1 (mean and std on a 0-1 scale)."),
 ]
 Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, mps.")]
-Out = Annotated[Path | None, typer.Option(help="The run's folder (default: runs/TIME-COMMAND-ID).")]
+Out = Annotated[
+    str | None,
+    typer.Option(help="The run's folder, or a URL such as s3://BUCKET/RUN (default: runs/TIME-COMMAND-ID)."),
+]
 
 
 @app.callback()
@@ -116,11 +119,11 @@ def audit(
     device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print findings.json on stdout.")] = False,
     replay: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Repeat the work that an earlier run's pieces.json lists, whatever the clock says."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Finish an interrupted run; all other options come from it.")
+        str | None, typer.Option(help="Finish an interrupted run; all other options come from it.")
     ] = None,
 ) -> None:
     """Audit MODEL on DATA: findings with evidence, an inventory of its units, and a report."""
@@ -137,7 +140,7 @@ def audit(
         "seed": seed,
         "batch": batch,
         "device": device,
-        "replay": _text(replay),
+        "replay": replay,
     }
     if resume is not None:
         run = Run.open(resume)
@@ -159,7 +162,7 @@ def audit(
     raise typer.Exit(status)
 
 
-def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_stdout: bool) -> int:
+def _audit(options: dict[str, Any], run: Run | None, out: str | None, *, to_stdout: bool) -> int:
     if options["model"] is None or options["data"] is None:
         raise BadInput(
             "an audit needs a MODEL and --data", fix="for example: mulligan audit efficientnet-lite0 --data PHOTOGRAPHS"
@@ -167,7 +170,7 @@ def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_std
     if options["fail_on"] not in FAIL_ON:
         raise BadInput("there is no such severity", where=options["fail_on"], fix=f"choose among {', '.join(FAIL_ON)}")
     seconds = parse_duration(options["budget"])
-    recorded = _grants(Path(options["replay"])) if options["replay"] else None
+    recorded = _grants(options["replay"]) if options["replay"] else None
     # torch takes seconds to import: only a command that needs it pays.
     from ..procedures.audit import Request, audit, exit_status, prepare, shortened
     from ..reports import write_reports
@@ -206,14 +209,14 @@ def _audit(options: dict[str, Any], run: Run | None, out: Path | None, *, to_std
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
         raise Interrupted(
-            f"Interrupted. What was finished is kept; go on with: mulligan audit --resume {shlex.quote(str(run.path))}"
+            f"Interrupted. What was finished is kept; go on with: mulligan audit --resume {shlex.quote(run.location)}"
         ) from None
     status = exit_status(document, options["fail_on"])
     run.update(exit_status=status)
-    reports = write_reports(run.path)
+    reports = write_reports(run.location)
     _summary(document, status, reports.html, time.monotonic() - began)
     if to_stdout:
-        sys.stdout.buffer.write((run.path / "findings.json").read_bytes() + b"\n")
+        sys.stdout.buffer.write(run.read_bytes("findings.json") + b"\n")
         sys.stdout.flush()
     return status
 
@@ -261,9 +264,11 @@ def read_classes(file: Path) -> list[str]:
     return names
 
 
-def _grants(file: Path) -> dict[str, int]:
+def _grants(file: str) -> dict[str, int]:
     try:
-        document = msgspec.json.decode(file.read_bytes())
+        folder, _, name = file.rpartition("/")
+        data = store_at(folder).read(name) if "://" in folder else Path(file).read_bytes()
+        document = msgspec.json.decode(data)
     except (OSError, msgspec.DecodeError) as error:
         raise BadInput(
             "the list of pieces cannot be read", where=file, fix="give RUN/pieces.json of a finished audit"
@@ -284,12 +289,12 @@ def _command(options: dict[str, Any], run: Run) -> str:
         "--batch",
         str(options["batch"]),
         "--replay",
-        str(run.path / "pieces.json"),
+        f"{run.location}/pieces.json",
     ]
     return shlex.join(words)
 
 
-def _summary(document: Findings, status: int, report: Path, seconds: float) -> None:
+def _summary(document: Findings, status: int, report: Path | str, seconds: float) -> None:
     for finding in document.findings:
         err.print(f"[bold red]{finding.id} {finding.severity}[/bold red] {escape(finding.claim)}", highlight=False)
     for finding in document.leads[:5]:
@@ -341,9 +346,19 @@ def record(
     classes: Classes = None,
     input: Input = None,
     out: Out = None,
-    batch: Annotated[int, typer.Option(min=1)] = 32,
+    batch: Annotated[
+        int | None, typer.Option(help="Examples at a time (default: planned from one measured batch).", min=1)
+    ] = None,
+    answers: Annotated[
+        bool, typer.Option(help="Keep the network's answers, too; without, each pass ends at its last site.")
+    ] = True,
+    fast: Annotated[str, typer.Option(help="Compile the pass: auto (where it pays), always, never.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Of the pass: float32, bfloat16.")] = "float32",
     device: Device = "cpu",
     seed: int = 0,
+    engine: Annotated[
+        str, typer.Option(help="Who does the work: local, ray (the cluster at RAY_ADDRESS), ray:HOST:PORT.")
+    ] = "local",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in --out, where an earlier recording was interrupted.")
     ] = False,
@@ -360,9 +375,11 @@ def record(
         "input": input,
         "device": device,
     }
+    chosen = engine_for(engine)
     network, dataset = _load(options)
     places = network.sites(_listed(sites) or ())
-    plan = Plan(tuple(site.alias for site in places), _listed(pools) or (), batch=batch, seed=seed)
+    how: Any = {"answers": answers, "batch": batch, "seed": seed, "fast": fast, "precision": precision}
+    plan = Plan(tuple(site.alias for site in places), _listed(pools) or (), **how)
     for text in plan.pools:
         Pool(text)  # refused before a folder is made
     if resume:
@@ -373,25 +390,25 @@ def record(
         run = Run.create(
             "record",
             sys.argv[1:],
-            {**options, "sites": sites, "pools": pools, "batch": batch, "seed": seed},
+            {**options, "sites": sites, "pools": pools, **how},
             out=out,
             seed=seed,
         )
     try:
         with ProgressBars(err) as emit:
-            recording = do_record(network, dataset, plan, run, emit=emit)
+            recording = do_record(network, dataset, plan, run, engine=chosen, emit=emit)
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
         raise Interrupted(
             "Interrupted. What was finished is kept; go on with the same command and --out "
-            f"{shlex.quote(str(run.path))} --resume"
+            f"{shlex.quote(run.location)} --resume"
         ) from None
     run.update(status="finished")
-    err.print(f"{len(recording):,} examples at {len(places)} sites: {escape(str(run.path))}", highlight=False)
+    err.print(f"{len(recording):,} examples at {len(places)} sites: {escape(run.location)}", highlight=False)
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="The folder of a finished audit.")]) -> None:
+def report(run: Annotated[str, typer.Argument(help="The folder or URL of a finished audit.")]) -> None:
     """Write the report, SARIF and JUnit files of a finished audit again."""
     from ..reports import write_reports
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from ..datasets import Dataset
 from ..evidence import Split, split_sources
-from ..networks import Network
+from ..networks import ArrayInput, Network
 from ..records import BadInput, CheckRecord, CoverageLine, Emit, Finding, Illusion, Task, silent
 from ..runs import Budget, Context, Engine, Run, digest
 
@@ -134,8 +134,10 @@ def why_not(check: Check, subject: Subject) -> str | None:
     needs = check.needs
     if subject.network.task not in needs.tasks:
         return f"Does not apply to a network for {subject.network.task}."
-    if needs.data and subject.dataset.kind != needs.data:
-        return f"Needs {needs.data}, and the data are {subject.dataset.kind}."
+    # Arrays that look like pictures are none to a network that takes arrays.
+    kind = "arrays" if isinstance(subject.network.input, ArrayInput) else subject.dataset.kind
+    if needs.data and kind != needs.data:
+        return f"Needs {needs.data}, and the data are {kind}."
     if needs.labels and not (subject.labels >= 0).any():
         return "Needs labelled data, and these have no labels."
     if needs.reference and subject.reference is None:

@@ -66,7 +66,7 @@ def require_kind(dataset: Dataset, input: NetworkInput) -> None:
     Raises:
         BadInput: if the network takes images, texts or arrays, and the data are another.
     """
-    takes = {ImageInput: "images", TokenInput: "texts", ArrayInput: "arrays"}[type(input)]
+    takes = "images" if isinstance(input, ImageInput) else "texts" if isinstance(input, TokenInput) else "arrays"
     # Pictures in an .npz file are arrays too, for a network that takes those.
     if dataset.kind == takes or (takes == "arrays" and dataset.holds_arrays):
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -51,9 +51,15 @@ class Dataset(ABC):
         self.notes = notes
         self._n = n
         self._known = ids
+        self._loaded: Mapping[str, Any] = {}
 
     def __len__(self) -> int:
         return self._n
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """Plain data: what `load_dataset` was given, and `indices` of a part; empty if this was made in another way."""
+        return self._loaded
 
     @cached_property
     def ids(self) -> Sequence[str]:
@@ -113,6 +119,10 @@ class _Subset(Dataset):
         self.holds_arrays = parent.holds_arrays
         self.parent = parent
         self.indices = indices
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {**self.parent.recipe, "indices": self.indices.tolist()} if self.parent.recipe else {}
 
     @cached_property
     def ids(self) -> Sequence[str]:

@@ -28,7 +28,16 @@ def load_dataset(spec: str | Path, *, classes: Sequence[str] | None = None, text
         BadInput: if there is nothing, it cannot be read as any of these, or a label is not one of the classes. A single
             image or row that is broken is found when it is read.
     """
-    source = os.fspath(spec)
+    dataset = _load(os.fspath(spec), classes, text_column)
+    dataset._loaded = {
+        "spec": os.path.abspath(Path(spec).expanduser()),
+        "classes": None if classes is None else list(classes),
+        "text_column": text_column,
+    }
+    return dataset
+
+
+def _load(source: str, classes: Sequence[str] | None, text_column: str | None) -> Dataset:
     path = Path(source).expanduser()
     if source.startswith("hf:"):
         fix = "download its Parquet file, and give that"

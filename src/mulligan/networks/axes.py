@@ -38,12 +38,16 @@ class Passed:
 def all_axes(passed: Sequence[Passed], x: Tensor, input: NetworkInput | None) -> dict[Site, tuple[str, ...]]:
     """The axes of every port, from one forward pass on `x`.
 
-    A module that says where its channels are (a convolution, a linear layer, a layer norm) says it for the tensor, at
-    whichever other port the same tensor passes, and through modules inside which nothing runs and that keep the shape.
-    What is left is judged by its sizes.
+    A module that says where its channels are (a convolution, a linear layer, a layer norm, a recurrent layer) says it
+    for the tensor, at whichever other port the same tensor passes, and through modules inside which nothing runs and
+    that keep the shape. What is left is judged by its sizes.
     """
     known: dict[int, tuple[str, ...]] = {}
     entered: dict[tuple[str, int], Passed] = {}
+    for one in passed:
+        recurrent = _recurrent(one)
+        if recurrent is not None:
+            known[id(one.tensor)] = recurrent
     for one in passed:
         layout = _layout(one)
         if layout is not None:
@@ -65,9 +69,27 @@ def _layout(one: Passed) -> Layout | None:
     if isinstance(one.module, _FIRST):
         return "first"
     if isinstance(one.module, nn.Linear | nn.RMSNorm | nn.LayerNorm):
+        if getattr(one.module, "data_format", "") == "channels_first":  # ConvNeXt's own layer norm turns the axes
+            return "first"
         shape = getattr(one.module, "normalized_shape", (0,))
+        sizes = one.tensor.shape
+        # timm's norms over channels are layer norms of pictures whose channels stand first.
+        if type(one.module) is not nn.LayerNorm and len(sizes) == 4 and sizes[1] == shape[0] != sizes[3]:
+            return "first"
         return "last" if len(shape) == 1 else None
     return None
+
+
+def _recurrent(one: Passed) -> tuple[str, ...] | None:
+    """The axes of a recurrent layer's sequences and states; of a packed sequence nothing is known.
+
+    The states of both directions stand in the axis of layers, forward first.
+    """
+    if not isinstance(one.module, nn.RNNBase) or one.tensor.dim() != 3:
+        return None
+    if one.site.leaf:
+        return ("layer", "batch", "feature")
+    return ("batch", "position", "feature") if one.module.batch_first else ("position", "batch", "feature")
 
 
 def axes_of(
@@ -80,8 +102,9 @@ def axes_of(
         layout: where the channels stand, if it is known.
 
     Returns:
-        "batch", "position", "head", "query", "key", "channel", "feature", "height"...; "axis2" is one that nothing is
-        known of. An axis 0 that is not as long as the batch is no batch axis (a table of positions, flattened tokens).
+        "batch", "position", "head", "query", "key", "channel", "feature", "height", "layer"...; "axis2" is one that
+        nothing is known of. An axis 0 that is not as long as the batch is no batch axis (a table of positions,
+        flattened tokens).
     """
     if not shape:
         return ()
@@ -92,6 +115,8 @@ def axes_of(
         names = list(_of_arrays(shape, input, layout))
         if shape[0] != batch:
             names[0] = "axis0"
+            if x.dim() == len(shape) == 3 and shape[:2] == (x.shape[1], batch) and layout != "first":
+                names = ["position", "batch", "feature"]  # of sequences, as recurrent layers take them
     return tuple(names)
 
 

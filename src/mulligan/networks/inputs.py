@@ -29,7 +29,7 @@ Crop = UInt8[np.ndarray, "height width channel"]
 _KEYS = ("size", "channels", "mean", "std", "resize", "interpolation", "order")
 _RESAMPLING = {name: Image.Resampling[name.upper()] for name in get_args(Interpolation)}
 _LONGEST = 1 << 14  # pixels of a side: more would be a slip of the pen, and fill the memory
-_LARGEST = 1 << 26  # pixels of a picture that is resized whole
+_LARGEST = 1 << 26  # pixels of a picture that is resized whole, numbers of an array
 _ORIENTATION = 0x0112
 # What each value of the EXIF orientation asks for; 1 is upright.
 _UPRIGHT = {
@@ -213,12 +213,13 @@ class ImageInput:
         return np.asarray(numbers, like.dtype)[:, None, None]
 
 
-def parse_input(text: str, base: ImageInput | None = None) -> ImageInput:
-    """Read an image input as the command line writes it: `size=28,channels=1,mean=0,std=1`.
+def parse_input(text: str, base: ImageInput | None = None) -> ImageInput | ArrayInput:
+    """Read an input as the command line writes it: `size=28,channels=1,mean=0,std=1`, or `shape=20x8` for arrays.
 
     Keys: `size` (pixels: one number, or HEIGHTxWIDTH), `channels` (1 or 3), `mean` and `std` (one number for all
     channels, or one each, as in 0.485/0.456/0.406, on a 0-1 scale of pixels), `resize` (the shorter side before the
-    centre is cut out, or none), `interpolation` (bilinear, bicubic, nearest, lanczos), `order` (rgb, bgr).
+    centre is cut out, or none), `interpolation` (bilinear, bicubic, nearest, lanczos), `order` (rgb, bgr). Or `shape`
+    alone: of an array that is one example, without the batch axis.
 
     Args:
         text: keys and values. A key that is left out keeps `base`'s value; a new size without `resize` keeps the share
@@ -238,13 +239,20 @@ def parse_input(text: str, base: ImageInput | None = None) -> ImageInput:
                 where=f"input {text!r}",
                 fix="write for example size=28,channels=1,mean=0,std=1",
             )
-        if key not in _KEYS:
-            raise BadInput(f"{key!r} is not a key of an input", where=f"input {text!r}", fix=f"use {', '.join(_KEYS)}")
+        if key not in (*_KEYS, "shape"):
+            fix = f"use {', '.join(_KEYS)}, or shape alone for arrays"
+            raise BadInput(f"{key!r} is not a key of an input", where=f"input {text!r}", fix=fix)
         if key in given:
             raise BadInput(f"{key!r} is given twice", where=f"input {text!r}", fix="give it once")
         given[key] = value
+    if "shape" in given:
+        if len(given) > 1:
+            fix = "give shape alone, or size and what belongs to pictures"
+            raise BadInput("a shape says that the input is no picture", where=f"input {text!r}", fix=fix)
+        return ArrayInput(shape=tuple(_whole("shape", side) for side in given["shape"].split("x")))
     if base is None and "size" not in given:
-        raise BadInput("the size is missing", where=f"input {text!r}", fix="add size=PIXELS or size=HEIGHTxWIDTH")
+        fix = "add size=PIXELS or size=HEIGHTxWIDTH; or shape=... alone for arrays"
+        raise BadInput("the size is missing", where=f"input {text!r}", fix=fix)
 
     start = base or ImageInput(size=(1, 1), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     channels = _whole("channels", given["channels"]) if "channels" in given else start.channels
@@ -282,7 +290,8 @@ def _known(key: str, value: str, values: tuple[str, ...]) -> None:
 
 def _whole(key: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 10):
-        raise BadInput(f"{text!r} is not a whole number", where=key, fix=f"write {key}=224, for example")
+        example = "shape=16 or shape=20x8" if key == "shape" else f"{key}=224"
+        raise BadInput(f"{text!r} is not a whole number", where=key, fix=f"write {example}, for example")
     return int(text)
 
 
@@ -518,9 +527,17 @@ class ArrayInput:
 
     Attributes:
         shape: the shape of one example, without the batch axis.
+
+    Raises:
+        BadInput: if a size is below 1, or an example would fill the memory.
     """
 
     shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1 or math.prod(self.shape) > _LARGEST:
+            shown = " x ".join(map(str, self.shape)) or "no size"
+            raise BadInput(f"an example of {shown} numbers cannot be", where="shape", fix="give sizes from 1 on")
 
     def prepare(self, array: np.ndarray) -> Float32[Tensor, "*shape"]:
         """One example as float32, its values unchanged.
@@ -544,6 +561,10 @@ class ArrayInput:
     def steps(self) -> tuple[str, ...]:
         """How an example is made ready, in plain words, one step each."""
         return (f"arrays of shape {' x '.join(map(str, self.shape))} as they are, in 32-bit floating point",)
+
+    def spec(self) -> str:
+        """This input as the command line writes it; `parse_input` reads it back."""
+        return f"shape={'x'.join(map(str, self.shape))}"
 
 
 NetworkInput = ImageInput | TokenInput | ArrayInput

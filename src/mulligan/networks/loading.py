@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..records import BadInput
-from .inputs import ImageInput, parse_input
+from .inputs import ArrayInput, ImageInput, NetworkInput, TokenInput, parse_input
 from .network import Network
 
 _log = logging.getLogger(__name__)
+_KINDS = {ImageInput: "pictures", TokenInput: "texts", ArrayInput: "arrays"}
 
 
 @runtime_checkable
@@ -53,7 +54,8 @@ def load(
     Args:
         spec: `efficientnet-lite0`, `smollm2-135m-instruct`, `minilm-l6`, `hf:FOLDER`, `path/to/file.py:factory`...
         weights: safetensors, or a torch file that loads with weights_only=True.
-        input: how pixels become input, as `size=28,channels=1,mean=0,std=1`; the network's own if None.
+        input: how pixels become input, as `size=28,channels=1,mean=0,std=1`, or the shape of arrays, as `shape=20x8`;
+            the network's own if None.
         classes: names of the answers; the network's own if None.
 
     Raises:
@@ -71,12 +73,15 @@ def load(
         network.classes = tuple(classes)
         network.task = "classification" if network.task == "other" else network.task
     if input is not None:
-        base = network.input if isinstance(network.input, ImageInput) else None
-        if network.input is not None and base is None:
+        taken = network.input
+        given = parse_input(input, taken if isinstance(taken, ImageInput) else None)
+        if taken is not None and _kind(given) != _kind(taken):
             raise BadInput(
-                "--input describes pictures, and this network takes none", where=spec, fix="leave --input out"
+                f"--input describes {_kind(given)}, and this network takes {_kind(taken)}",
+                where=spec,
+                fix="leave --input out",
             )
-        network = network.with_input(parse_input(input, base))
+        network = network.with_input(given)
     network.check_classes()
     network.recipe = {
         "spec": spec,
@@ -85,3 +90,7 @@ def load(
         "classes": list(classes) if classes is not None else None,
     }
     return network
+
+
+def _kind(input: NetworkInput) -> str:
+    return next(word for kind, word in _KINDS.items() if isinstance(input, kind))  # an adapter's may be a subclass

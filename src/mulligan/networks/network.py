@@ -31,6 +31,14 @@ _T = TypeVar("_T")
 _LENGTH = 11  # tokens of a made-up text: no hidden size is 11, so the axis is known by it
 
 
+class _Enough(Exception):
+    """Ends a pass of which nothing more is wanted; never leaves `Network.__call__`."""
+
+
+def _enough(tensor: Tensor) -> None:
+    raise _Enough
+
+
 class Watched(Mapping[str, Tensor]):
     """What passed the watched sites in the latest forward pass, by alias (or by `Site`)."""
 
@@ -88,6 +96,7 @@ class Network:
         call: (module, x, mask) to output. answer: output to the tensor of logits (or of the embedding).
         recipe: plain data from which `load` builds the same network.
         head: path of the layer whose rows are the classes, if the last linear layer is not it.
+        neurons: aliases of the feed-forwards' neurons, where the family's adapter knows them; None: to be guessed.
     """
 
     def __init__(
@@ -104,6 +113,7 @@ class Network:
         answer: Callable[[Any], Tensor] | None = None,
         recipe: Mapping[str, Any] | None = None,
         head: str | None = None,
+        neurons: Sequence[str] | None = None,
     ) -> None:
         self.module = module.eval()
         self.name, self.input, self.recipe = name, input, dict(recipe or {})
@@ -111,6 +121,7 @@ class Network:
         self.parts: dict[Site, Part] = {part.site.place: part for part in parts}
         self.meanings = dict(meanings or {})
         self._call, self._answer, self._head = call, answer, head
+        self.neurons = tuple(neurons) if neurons is not None else None
         self.taps = Taps(module)
         for part in parts:
             for port in (part.site, *part.reads):
@@ -177,14 +188,14 @@ class Network:
         return Network(
             module, name=name or self.name, input=self.input, classes=self.classes, task=self.task,
             parts=tuple(self.parts.values()), meanings=self.meanings, call=self._call, answer=self._answer, recipe={},
-            head=self._head,
+            head=self._head, neurons=self.neurons,
         )  # fmt: skip
 
     def with_input(self, input: NetworkInput) -> Network:
         """The same network with other preprocessing."""
         other = self.with_module(self.module)
         other.input = input
-        if self.recipe and isinstance(input, ImageInput):
+        if self.recipe and isinstance(input, ImageInput | ArrayInput):
             other.recipe = {**self.recipe, "input": input.spec()}
         return other
 
@@ -197,7 +208,10 @@ class Network:
         x = x.to(self.device, self.dtype if x.is_floating_point() else None)
         mask = mask.to(self.device) if mask is not None else None
         with self.taps.whole_pass():
-            return self._call(self.module, x, mask) if self._call else self.module(x)
+            try:
+                return self._call(self.module, x, mask) if self._call else self.module(x)
+            except _Enough:
+                return None
 
     def logits(self, x: Inputs, mask: Mask | None = None) -> Answer:
         """The answer: [batch, classes], [batch, position, vocabulary] or [batch, feature].
@@ -210,14 +224,22 @@ class Network:
     def answer(self, output: Any) -> Answer:
         """The logits in a raw output (see `logits`)."""
         out = self.answer_unchecked(output)
-        if not torch.isfinite(out).all():
+        self.check_answer(out)
+        return out
+
+    def check_answer(self, answer: Answer) -> None:
+        """See whether logits are finite, and as many as the classes.
+
+        Raises:
+            BadInput: if not.
+        """
+        if not torch.isfinite(answer).all():
             raise BadInput(
                 "the network answers with NaN or infinity",
                 where=self.name,
                 fix="check the weights file and the input's scale",
             )
-        self._fit_classes(out.shape[-1])
-        return out
+        self._fit_classes(answer.shape[-1])
 
     def answer_unchecked(self, output: Any) -> Answer:
         """The logits in a raw output, whatever they are."""
@@ -367,7 +389,12 @@ class Network:
     # Watching and editing
     @contextmanager
     def watching(
-        self, sites: str | Site | Iterable[str | Site], *, reduce: Reduce | None = None, copy: bool = False
+        self,
+        sites: str | Site | Iterable[str | Site],
+        *,
+        reduce: Reduce | None = None,
+        copy: bool = False,
+        stop: bool = False,
     ) -> Iterator[Watched]:
         """Within the block, keep what passes at `sites` in each forward pass; the latest replaces the one before.
 
@@ -375,6 +402,7 @@ class Network:
             sites: aliases, globs or sites.
             reduce: (tensor, site) to what is kept, computed as the tensor passes.
             copy: copy every tensor; those that the dry run saw overwritten in place are copied anyway.
+            stop: end each pass when the last of these sites has passed; the network's output is then None.
         """
         resolved = self._resolve(sites)
         watched = Watched(resolved)
@@ -382,6 +410,8 @@ class Network:
         try:
             for site in resolved:
                 taps += self._read(site, self._keeper(watched, site, reduce, copy))
+            if stop and resolved:
+                taps.append(self.taps.tap(self._last_port(resolved), read=_enough))
             yield watched
         finally:
             for tap in taps:
@@ -398,6 +428,17 @@ class Network:
             watched._keep(site, kept)
 
         return keep
+
+    def _last_port(self, sites: Sequence[Site]) -> Site:
+        """The port that tensors pass last of all these sites' ports."""
+        order = {port: number for number, port in enumerate(self.dry_run.ports)}
+        ports = [
+            port
+            for site in sites
+            # A pattern is no function of ports: it is caught inside its module.
+            for port in self._ports(site) or (Site(site.path, "out", site.call),)
+        ]
+        return max(ports, key=lambda port: order.get(port, len(order)))
 
     def _ports(self, site: Site) -> tuple[Site, ...]:
         """The ports at whose tensors a site looks."""
@@ -518,7 +559,8 @@ def _plain_ids(input: TokenInput) -> tuple[int, int]:
 
 
 def _shares_memory(kept: Tensor, tensor: Tensor) -> bool:
-    return kept.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    # Not by address: while a graph is made, tensors have none.
+    return torch._C._is_alias_of(kept, tensor)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _needed(value: _T | None, site: Site) -> _T:

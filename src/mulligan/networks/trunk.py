@@ -15,7 +15,8 @@ def trunk(network: Network) -> list[Site]:
 
     A sequence of sequences is opened until its members are blocks: modules whose own children are plain layers, or that
     are no sequences. Members without parameters and the head are left out. Without such containers: outputs of all
-    modules that have parameters of their own.
+    modules that have parameters of their own. Of a recurrent cell: what its last call gives. Left out is what has no
+    examples along its first axis (packed sequences, sequences whose positions come first).
     """
     named = dict(network.module.named_modules())
     wanted: set[str] = set()
@@ -40,11 +41,19 @@ def trunk(network: Network) -> list[Site]:
         }
     with suppress(BadInput):  # an encoder has no head
         outermost.discard(network.head)
-    return [
-        site
-        for site in network.sites("*")
-        if site.path in outermost and not site.part and site.call == 0 and ({"channel", "feature"} & set(site.axes))
-    ]
+    found: dict[str, Site] = {}
+    for port in network.dry_run.ports:
+        if port.path in outermost and port.port == "out" and not port.leaf:
+            site = network.site(port)
+            last = isinstance(named[port.path], nn.RNNCellBase)
+            if _has_units(site) and (last or port.call == 0):
+                found[port.path] = site
+    return list(found.values())
+
+
+def _has_units(site: Site) -> bool:
+    """Whether the first axis tells examples apart, and another one units."""
+    return site.axes[:1] == ("batch",) and bool({"channel", "feature"} & set(site.axes))
 
 
 def _is_sequence(module: nn.Module) -> bool:
@@ -59,19 +68,23 @@ def spread(sites: list[Site], most: int) -> list[Site]:
 
 
 def neurons(network: Network) -> list[Site]:
-    """For each block of a transformer, the feed-forward's neurons: what its widest narrowing linear layer is given.
+    """For each block of a transformer, the feed-forward's neurons, where they stand in a row for each example.
 
-    Unlike the residual stream's axes, these are directions that a nonlinearity singles out. Empty for other networks.
+    Unlike the residual stream's axes, these are directions that a nonlinearity singles out. The network's adapter may
+    know them (`Network.neurons`); else what the widest narrowing linear layer of a block is given. Empty for other
+    networks.
     """
     if network.task not in ("language", "embedding"):
         return []
+    if network.neurons is not None:
+        return [site for site in map(network.site, network.neurons) if _has_units(site)]
     found = []
     for block in trunk(network):
         inner = [
-            (module.in_features, f"{block.path}.{path}")
+            (module.in_features, f"{block.path}.{path}".rstrip("."))
             for path, module in network.taps.module(block.path).named_modules()
             if isinstance(module, nn.Linear) and module.in_features > module.out_features
         ]
         if inner:
             found.append(network.site(f"{max(inner)[1]}.in"))
-    return found
+    return [site for site in found if _has_units(site)]

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..runs import Run
 from .html import write_html
 from .index import write_index
 from .junit import write_junit
 from .reading import Stored, read_run
+from .remote import copied, is_remote
 from .sarif import write_sarif
 from .schema import findings_schema, write_schema
 
@@ -23,17 +25,28 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reports:
-    """Where a run's reports were written."""
+    """Where a run's reports were written: paths, or URLs if the run lies elsewhere."""
 
-    html: Path
-    sarif: Path
-    junit: Path
+    html: Path | str
+    sarif: Path | str
+    junit: Path | str
 
 
 def write_reports(run: Path | str) -> Reports:
     """Render a finished run as RUN/report.html, RUN/findings.sarif and RUN/findings.junit.xml.
 
+    Args:
+        run: its folder, or its URL.
+
     Raises:
         BadInput: if the run cannot be read, or its folder cannot be written to.
     """
-    return Reports(html=write_html(run), sarif=write_sarif(run), junit=write_junit(run))
+    if not is_remote(run):
+        return Reports(html=write_html(run), sarif=write_sarif(run), junit=write_junit(run))
+    opened = Run.open(run)
+    with copied(opened) as folder:
+        written = [write(folder) for write in (write_html, write_sarif, write_junit)]
+        for path in written:
+            opened.write_bytes(path.name, path.read_bytes())
+    html, sarif, junit = (opened.store.where(path.name) for path in written)
+    return Reports(html=html, sarif=sarif, junit=junit)

@@ -103,10 +103,14 @@ def require_room(folder: Path, needed: int) -> None:
     Raises:
         DiskFull: with both figures.
     """
-    free = shutil.disk_usage(folder).free
+    require_bytes(shutil.disk_usage(folder).free, needed, folder)
+
+
+def require_bytes(free: int, needed: int, where: object) -> None:
+    """The same, where it is known how many bytes are free."""
     if free < needed:
         raise DiskFull(
-            f"about {needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free", where=folder,
+            f"about {needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free", where=where,
             fix="free some space or choose another folder with --out",
         )  # fmt: skip
 

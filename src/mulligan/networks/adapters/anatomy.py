@@ -1,8 +1,10 @@
-"""The parts of a transformer, found by looking at what flows through it.
+"""The parts of a transformer or a residual network, found by looking at what flows through it.
 
-1. Blocks are the members of a list of modules that each hold one attention module.
-2. In a first pass, each block's tensors are compared with sums of others: what is added to what, where norms stand.
-3. The output projection of attention is its last matrix. Its input is cut into heads only if, in a second pass in which
+1. Blocks are members of a list of modules: with one attention module or two (of a decoder that also attends to an
+   encoder), or, where a network has none, any member.
+2. In a first pass, blocks are counted each time they run. In a second, each block's tensors are compared with sums of
+   others, as it ends: what is added to what, where norms stand (see `residuals`).
+3. The output projection of attention is its last matrix. Its input is cut into heads only if, in a third pass in which
    all heads but the first attend to nothing, exactly the first slice of it is left.
 
 A part is offered, and a sentence is said, only where the tensors agree.
@@ -10,8 +12,8 @@ A part is offered, and a sentence is said, only where the tensors agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,153 +21,228 @@ from torch import Tensor, nn
 
 from ...records import Site
 from ..leaves import leaves
-from ..parts import Part, head, heads, pattern, stream_between
+from ..parts import Part, head, heads, pattern
 from ..taps import Tap, Taps
+from .residuals import Pass, is_norm, judge, same
 
-_TOLERANCE = 1e-5
+_STEADY = 1e-3  # of the largest number: two passes on one input differ by less
 
 
 @dataclass
 class Anatomy:
-    """What was found: sites that are not ports, and what ports mean (alias to sentence)."""
+    """What was found.
+
+    Attributes:
+        parts: sites that are not ports. meanings: what ports mean, alias to sentence.
+        neurons: aliases of the feed-forwards' neurons, block by block. blocks: paths of the blocks to the kind of each
+            ("pre-norm"...), "" where nothing could be proven.
+        steady: whether two passes on one input answer alike.
+    """
 
     parts: list[Part] = field(default_factory=list)
     meanings: dict[str, str] = field(default_factory=dict)
+    neurons: list[str] = field(default_factory=list)
+    blocks: dict[str, str] = field(default_factory=dict)
+    steady: bool = True
 
 
 @dataclass
 class _Block:
-    """One block, and what passed in it.
+    """One block.
 
     Attributes:
-        path, number: where it is, and which of its list. attention: path of its attention module.
-        heads: how many attention patterns were seen; 0 for none. runs: how often it ran.
-        order: paths of the modules inside, attention among them, in the order in which they began. ins, outs: the first
-            tensor that each was given and gave.
-        projection: path of the output projection, once judged.
+        path, stack, number: where it is, of which list, and which of it. attentions: paths of its attention modules.
+        runs: how often it runs in one pass. passes: what was seen each time.
     """
 
     path: str
+    stack: str
     number: int
-    attention: str
-    heads: int = 0
+    attentions: tuple[str, ...] = ()
     runs: int = 0
-    order: list[str] = field(default_factory=list)
-    ins: dict[str, Tensor] = field(default_factory=dict)
-    outs: dict[str, Tensor] = field(default_factory=dict)
-    projection: str = ""
-    found: Anatomy = field(default_factory=Anatomy)
+    passes: list[Pass] = field(default_factory=list)
 
-    @property
-    def rest(self) -> list[str]:
-        """Modules outside of attention."""
-        return [p for p in self.order if p != self.attention and not p.startswith(f"{self.attention}.")]
+    def holds(self, path: str) -> bool:
+        return path == self.path or path.startswith(f"{self.path}.")
 
-    def say(self, path: str, text: str) -> None:
-        self.found.meanings[path] = text
+    def label(self, stacks: int, call: int) -> str:
+        named = self.path if stacks > 1 else f"block {self.number}"
+        return named if self.runs == 1 else f"{named} (pass {call + 1} of {self.runs})"
 
 
 def examine(module: nn.Module, run: Callable[[], Any]) -> Anatomy:
-    """Find the parts of `module` while `run` runs it, twice.
+    """Find the parts of `module` while `run` runs it, three times.
 
     Args:
         module: in evaluation mode, with weights in float32 or float64.
-        run: one forward pass on a batch without padding.
+        run: one forward pass on a batch without padding, to the network's output.
     """
     taps = Taps(module)
     blocks = _blocks(module)
     found = Anatomy()
-    if not blocks:
-        return found
     with torch.no_grad():
-        found.meanings.update(_first_pass(blocks, taps, run))
-        # A block that runs more than once (as ALBERT's) would need a sentence for each time.
-        once = [block for block in blocks if block.runs == 1]
-        for block in _second_pass([block for block in once if block.heads and block.projection], taps, run):
-            _cut(block)
-    for block in once:
-        found.parts += block.found.parts
-        found.meanings.update(block.found.meanings)
+        answer = _count(blocks, taps, run)
+        blocks = [block for block in blocks if block.runs]
+        again = _judge_all(blocks, taps, run, found)
+        found.steady = _alike(answer, again)
+        proven = [block for block in blocks if any(one.kind for one in block.passes)]
+        # A stage of blocks is no block itself, though sums may hold in it.
+        blocks = [b for b in blocks if not any(b.holds(inner.path) and inner is not b for inner in proven)]
+        passes = [one for block in blocks for one in block.passes]
+        good = _second_pass(passes, taps, run)
+    stacks = len({block.stack for block in blocks if any(one.kind for one in block.passes)})
+    for block in blocks:
+        for one in block.passes:
+            label = block.label(stacks, one.call)
+            found.meanings.update({alias: text.replace("{block}", label) for alias, text in one.meanings.items()})
+            found.parts += [_named(part, label) for part in one.parts]
+            found.parts += [part for path in one.attentions if (one, path) in good for part in _cut(one, path, label)]
+            found.neurons += one.neurons
+        if block.attentions or block.passes[0].kind:
+            found.blocks[block.path] = block.passes[0].kind
     return found
 
 
 def _blocks(module: nn.Module) -> list[_Block]:
-    blocks = []
+    attending: list[_Block] = []
+    others: list[_Block] = []
     for path, child in module.named_modules():
-        if not isinstance(child, nn.ModuleList):
+        if not isinstance(child, nn.ModuleList | nn.Sequential) or any(block.holds(path) for block in attending):
             continue
         for number, (name, member) in enumerate(child.named_children()):
-            inside = [inner for inner, part in member.named_children() if "attention" in type(part).__name__.lower()]
-            if len(inside) == 1:
-                place = f"{path}.{name}".lstrip(".")
-                blocks.append(_Block(place, number, f"{place}.{inside[0]}"))
-    return blocks
+            place = f"{path}.{name}".lstrip(".")
+            inside = _attentions(member)
+            if len(inside) in (1, 2):
+                attending.append(_Block(place, path, number, tuple(f"{place}.{inner}" for inner in inside)))
+            elif next(iter(member.children()), None) and not any(_attends(inner) for inner in member.modules()):
+                others.append(_Block(place, path, number))
+    return [*attending, *(block for block in others if not any(one.holds(block.path) for one in attending))]
 
 
-def _first_pass(blocks: list[_Block], taps: Taps, run: Callable[[], Any]) -> dict[str, str]:
-    """Watch each block and judge it as it ends; what stands before the first and after the last is returned."""
+def _attentions(member: nn.Module) -> list[str]:
+    """Paths of the attention modules in a block; those of a T5 block stand in a list of its own."""
+    direct = [name for name, child in member.named_children() if _attends(child)]
+    if direct:
+        return direct
+    for name, child in member.named_children():
+        if isinstance(child, nn.ModuleList):
+            inside = [[inner for inner, part in sub.named_children() if _attends(part)] for sub in child]
+            if all(inside):  # they are blocks themselves
+                return []
+            return [f"{name}.{number}.{inner}" for number, names in enumerate(inside) for inner in names]
+    return []
+
+
+def _attends(module: nn.Module) -> bool:
+    return "attention" in type(module).__name__.lower()
+
+
+def _count(blocks: list[_Block], taps: Taps, run: Callable[[], Any]) -> Any:
+    """How often each block runs in one pass, whose output is returned."""
+
+    def counting(block: _Block) -> Callable[..., None]:
+        def count(module: nn.Module, args: Any) -> None:
+            block.runs += 1
+
+        return count
+
+    handles = [taps.module(block.path).register_forward_pre_hook(counting(block)) for block in blocks]
+    try:
+        return run()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _judge_all(blocks: list[_Block], taps: Taps, run: Callable[[], Any], found: Anatomy) -> Any:
+    """Watch each block and judge it as it ends, and what stands before the first and after the last of each list."""
     handles: list[Any] = []
     laid: list[Tap] = []
-    outside = _Block("", 0, "")
-    stream: list[Tensor] = []
+    outside = Pass("", 0, ())
+    current = {block.path: Pass(block.path, 0, block.attentions) for block in blocks}
+    streams: dict[str, list[Tensor]] = {}
 
-    def watch(block: _Block, path: str, module: nn.Module) -> None:
+    def ended(block: _Block) -> None:
+        seen = current[block.path]
+        if block.path in seen.ins and block.path in seen.outs:
+            stream = streams.setdefault(block.stack, [])
+            stream += [seen.ins[block.path], seen.outs[block.path]]
+            del stream[1:-1]
+            judge(seen, taps.module)
+        # Pictures have many positions: nothing is held longer than its block runs.
+        seen.forget()
+        block.passes.append(seen)
+        current[block.path] = Pass(block.path, seen.call + 1, block.attentions)
+
+    def watch(path: str, module: nn.Module, owners: Sequence[_Block]) -> None:
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
             tensor = _first([*args, kwargs])
             if tensor is not None:
-                block.ins[path] = tensor.clone()
-                if path != block.path:
-                    block.order.append(path)
+                kept = tensor.clone()
+                for seen in [current[block.path] for block in owners] or [outside]:
+                    seen.enter(path, kept)
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
             tensor = _first(output)
             if tensor is not None:
-                block.outs[path] = tensor.clone()
-            if path == block.path:
-                block.runs += 1
-                stream.extend([block.ins[path], block.outs[path]] if path in block.ins and path in block.outs else [])
-                del stream[1:-1]
-                if block.runs == 1:
-                    _judge(block, taps)
-                # Pictures have many positions: nothing is held longer than its block runs.
-                block.ins, block.outs, block.order = {}, {}, []
+                kept = tensor.clone()
+                for seen in [current[block.path] for block in owners] or [outside]:
+                    seen.leave(path, kept)
+            for block in owners:
+                if block.path == path:
+                    ended(block)
 
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(module.register_forward_hook(after))
 
+    def counter(block: _Block, attention: str) -> Callable[[Tensor], None]:
+        def count(weights: Tensor) -> None:
+            n, heads, queries, keys = weights.shape
+            entered = current[block.path].ins.get(block.path)
+            # Windows of a picture are no examples: their patterns are not the block's.
+            if entered is not None and queries == keys and entered.shape[:2] == (n, queries):
+                current[block.path].heads[attention] = heads
+
+        return count
+
     try:
         for path, module in taps.root.named_modules():
-            owner = next((b for b in blocks if path == b.path or path.startswith(f"{b.path}.")), None)
-            if owner is not None or (path and not any(b.path.startswith(f"{path}.") for b in blocks)):
-                watch(owner or outside, path, module)
+            owners = [block for block in blocks if block.holds(path)]
+            if owners or (path and not any(block.path.startswith(f"{path}.") for block in blocks)):
+                watch(path, module, owners)
         for block in blocks:
-
-            def count(weights: Tensor, block: _Block = block) -> None:
-                n, heads, queries, keys = weights.shape
-                entered = block.ins.get(block.path)
-                # Windows of a picture are no examples: their patterns are not the block's.
-                if entered is not None and queries == keys and entered.shape[:2] == (n, queries):
-                    block.heads = heads
-
-            laid.append(taps.tap(Site(block.attention, part="pattern"), read=count, may_miss=True))
-        run()
+            for attention in block.attentions:
+                for call in range(block.runs):
+                    site = Site(attention, call=call, part="pattern")
+                    laid.append(taps.tap(site, read=counter(block, attention), may_miss=True))
+        output = run()
     finally:
         for handle in handles:
             handle.remove()
         for tap in laid:
             taps.untap(tap)
-    ends: dict[str, str] = {}
-    for path in outside.order if stream else []:
-        if not ends and _same(outside.outs.get(path), stream[0]):
-            ends[path] = "the embedding, as the first block reads it"
-        elif _is_norm(taps.module(path)) and _same(outside.ins[path], stream[-1]):
-            ends[path] = "the residual stream after the last block, after the final norm"
-    return ends
+    proven = [block for block in blocks if any(one.kind for one in block.passes)]
+    attending = {b.stack for b in proven if not any(b.holds(inner.path) and inner is not b for inner in proven)}
+    for number, stack in enumerate(stack for stack in streams if stack in attending):
+        first, last = streams[stack]
+        which = f" of {stack}" if len(attending) > 1 else ""
+        before = (
+            f"what the first block{which} reads" if number else f"the embedding, as the first block{which} reads it"
+        )
+        embedded = False
+        for path in outside.order:
+            if not embedded and same(outside.outs.get(path), first):
+                embedded = True
+                found.meanings.setdefault(path, before)
+            elif path in outside.ins and is_norm(taps.module(path)) and same(outside.ins[path], last):
+                after = f"the residual stream after the last block{which}, after the final norm"
+                found.meanings.setdefault(path, after)
+    return output
 
 
-def _second_pass(blocks: list[_Block], taps: Taps, run: Callable[[], Any]) -> list[_Block]:
-    """Those blocks where a head's attention reaches its own slice of the projection's input, and no other."""
-    good: list[_Block] = []
+def _second_pass(passes: list[Pass], taps: Taps, run: Callable[[], Any]) -> list[tuple[Pass, str]]:
+    """Those attentions where a head's pattern reaches its own slice of the projection's input, and no other."""
+    good: list[tuple[Pass, str]] = []
     laid: list[Tap] = []
 
     def only_first(weights: Tensor) -> Tensor:
@@ -173,20 +250,22 @@ def _second_pass(blocks: list[_Block], taps: Taps, run: Callable[[], Any]) -> li
         kept[:, 0] = weights[:, 0]
         return kept
 
-    def look(block: _Block) -> Callable[[Tensor], None]:
+    def look(one: Pass, path: str) -> Callable[[Tensor], None]:
         def read(flat: Tensor) -> None:
-            if flat.shape[-1] % block.heads == 0:
-                parted = flat.unflatten(-1, (block.heads, -1))
+            if flat.shape[-1] % one.heads[path] == 0:
+                parted = flat.unflatten(-1, (one.heads[path], -1))
                 if parted[..., 0, :].any() and not parted[..., 1:, :].any():
-                    good.append(block)
+                    good.append((one, path))
 
         return read
 
     try:
-        for block in blocks:
-            laid.append(taps.tap(Site(block.attention, part="pattern"), write=only_first))
-            laid.append(taps.tap(Site(block.projection, "in"), read=look(block)))
-        if blocks:
+        for one in passes:
+            for path in one.heads:
+                if path in one.projections:
+                    laid.append(taps.tap(Site(path, call=one.call, part="pattern"), write=only_first))
+                    laid.append(taps.tap(Site(one.projections[path], "in", one.call), read=look(one, path)))
+        if laid:
             run()
     finally:
         for tap in laid:
@@ -194,137 +273,46 @@ def _second_pass(blocks: list[_Block], taps: Taps, run: Callable[[], Any]) -> li
     return good
 
 
-def _judge(block: _Block, taps: Taps) -> None:
-    """Find the output projection, and what the ports of the block mean, as far as sums agree."""
-    inside = [path for path in block.order if path.startswith(f"{block.attention}.")]
-    matrices = [path for path in inside if _is_matrix(taps.module(path))]
-    if not matrices or any(path not in block.ins or path not in block.outs for path in (block.path, block.attention)):
-        return
-    block.projection = matrices[-1]
-    if not _pre_norm(block, taps):
-        _post_norm(block, taps)
-
-
-def _pre_norm(block: _Block, taps: Taps) -> bool:
-    """input + attention (+ feed-forward) = output; the feed-forward reads the sum (Llama), or the input (parallel)."""
-    n, rest = block.number, block.rest
-    entered, left = block.ins[block.path], block.outs[block.path]
-    attended = block.outs[block.attention]
-    # Attention may have a norm of its own before it is added (Gemma 2).
-    for added in [block.attention, *(path for path in rest if _same(block.ins[path], attended))]:
-        if added not in block.outs or block.outs[added].shape != entered.shape:
-            continue
-        middle = entered + block.outs[added]
-        fed = next((path for path in rest if _is_sum(middle, block.outs.get(path), left)), None)
-        if fed is None:
-            continue
-        first = next((p for p in rest if _is_norm(taps.module(p)) and _same(block.ins[p], entered)), None)
-        second = next((p for p in rest if _is_sum(entered, block.outs[added], block.ins[p])), None)
-        before = ", before the next block's norm" if first else ""
-        block.say(block.path, f"the residual stream after block {n}{before}")
-        block.say(f"{block.path}.in", f"the residual stream before block {n}{', before its norm' if first else ''}")
-        block.say(fed, f"what the feed-forward adds to the residual stream in block {n}")
-        if added == block.attention:
-            block.say(added, f"what attention adds to the residual stream in block {n}, after the output projection")
-        else:
-            block.say(block.attention, f"what attention gives in block {n}, before the norm of its output")
-            block.say(added, f"what attention adds to the residual stream in block {n}, after a norm of its own")
-        if first is not None:
-            block.say(first, f"the residual stream before block {n}, after its norm: what attention reads")
-        if second is not None:
-            between = f"the residual stream of block {n} between attention and feed-forward"
-            normed = _is_norm(taps.module(second))
-            if normed:
-                block.say(second, f"{between}, after the second norm")
-            meaning = (
-                f"{between}: the block's input plus what attention adds{', before the second norm' if normed else ''}; "
-                "an edit reaches the feed-forward and the skip past it"
-            )
-            block.found.parts.append(stream_between(block.path, added, meaning))
-        _neurons(block, fed, taps)
-        return True
-    return False
-
-
-def _post_norm(block: _Block, taps: Taps) -> bool:
-    """norm(norm(input + attention) + feed-forward) = output, as in BERT."""
-    n, rest = block.number, block.rest
-    entered, left = block.ins[block.path], block.outs[block.path]
-    projected = block.outs.get(block.projection)
-    norm = next((path for path in block.order if _is_sum(entered, projected, block.ins[path])), None)
-    middle = block.outs.get(norm or "")
-    if norm is None or middle is None:
-        return False
-    for fed in rest:
-        last = next((path for path in rest if _is_sum(middle, block.outs.get(fed), block.ins[path])), None)
-        if last is None or not _same(block.outs.get(last), left):
-            continue
-        normed = (
-            f"block {n}'s input plus what attention adds, after LayerNorm (post-norm): what the feed-forward reads "
-            "and is added to"
-        )
-        block.say(norm, normed)
-        inner = _same(block.outs[block.attention], middle)
-        raw = f"what attention adds in block {n}, before it is added to the block's input and normed"
-        block.say(block.attention, normed if inner else raw)
-        block.say(block.projection, raw)
-        block.say(fed, f"what the feed-forward adds in block {n}, before it is added and normed")
-        block.say(last, f"block {n}'s output after its second LayerNorm (post-norm)")
-        block.say(block.path, f"block {n}'s output after its second LayerNorm (post-norm): the next block reads it")
-        block.say(f"{block.path}.in", f"what block {n} reads: already normed by the block or embedding before it")
-        _neurons(block, fed, taps)
-        return True
-    return False
-
-
-def _neurons(block: _Block, fed: str, taps: Taps) -> None:
-    """The input of the feed-forward's last matrix is its neurons."""
-    matrices = [path for path in block.rest if path in block.outs and _is_matrix(taps.module(path))]
-    # With a norm at the end (Gemma 2), the last matrix gives what that norm reads.
-    ends = [block.outs[fed], *([block.ins[fed]] if _is_norm(taps.module(fed)) else [])]
-    last = next((path for path in reversed(matrices) if any(_same(block.outs[path], end) for end in ends)), None)
-    if last is None:
-        return
-    hidden = block.ins[last]
-    wide = [block.outs[path] for path in block.rest if path in block.outs and block.outs[path].shape == hidden.shape]
-    gated = any(_same(hidden, one * other) for index, one in enumerate(wide) for other in wide[:index])
-    how = "the activated gate times the linear half (gated)" if gated else "after the activation function"
-    block.say(f"{last}.in", f"the feed-forward neurons of block {block.number}, {how}: what its last matrix reads")
-
-
-def _cut(block: _Block) -> None:
-    n, path, count = block.number, block.attention, block.heads
+def _cut(one: Pass, path: str, label: str) -> list[Part]:
+    """An attention's heads, each head, and its pattern."""
+    count, projection = one.heads[path], one.projections[path]
+    cross = " from the encoder" if len(one.attentions) == 2 and path == one.attentions[1] else ""
+    what = "cross-attention" if cross else "attention"
     each = "before the output projection mixes the heads"
-    text = f"the values that the {count} heads of block {n} gather, {each}"
-    block.found.parts.append(heads(path, block.projection, count, text))
+    text = f"the values that the {count} heads of {label} gather{cross}, {each}"
+    parts = [heads(path, projection, count, text)]
     for index in range(count):
-        text = f"the values that head {index} of block {n} gathers, {each}"
-        block.found.parts.append(head(path, block.projection, count, index, text))
-    text = f"the attention weights of the {count} heads of block {n}, after mask and softmax; each query's sum to 1"
-    block.found.parts.append(pattern(path, count, text))
+        text = f"the values that head {index} of {label} gathers{cross}, {each}"
+        parts.append(head(path, projection, count, index, text))
+    text = f"the {what} weights of the {count} heads of {label}, after mask and softmax; each query's sum to 1"
+    parts.append(pattern(path, count, text))
+    return [_called(part, one.call) for part in parts]
+
+
+def _named(part: Part, label: str) -> Part:
+    return replace(part, meaning=part.meaning.replace("{block}", label))
+
+
+def _called(part: Part, call: int) -> Part:
+    """The same part in another call of its modules."""
+    if not call:
+        return part
+    return replace(
+        part,
+        site=replace(part.site, call=call),
+        reads=tuple(replace(port, call=call) for port in part.reads),
+        writes=replace(part.writes, call=call) if part.writes is not None else None,
+    )
 
 
 def _first(value: Any) -> Tensor | None:
     return next((tensor for _, tensor in leaves(value)), None)
 
 
-def _is_matrix(module: nn.Module) -> bool:
-    return getattr(getattr(module, "weight", None), "ndim", 0) == 2
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return getattr(getattr(module, "weight", None), "ndim", 0) == 1
-
-
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether max|a - b| / max|a| is small."""
-    if one is None or other is None or one.shape != other.shape or not one.is_floating_point():
-        return False
-    return float((one - other).abs().max()) <= _TOLERANCE * float(one.abs().max())
-
-
-def _is_sum(one: Tensor | None, other: Tensor | None, total: Tensor | None) -> bool:
-    """Whether one + other = total, place by place: a few values of a stream may be thousands of times the rest."""
-    if one is None or other is None or total is None or not one.shape == other.shape == total.shape:
-        return False
-    return bool(((one + other - total).abs() <= _TOLERANCE * (one.abs() + other.abs())).all())
+def _alike(one: Any, other: Any) -> bool:
+    for (_, a), (_, b) in zip(leaves(one), leaves(other), strict=False):
+        if a.shape != b.shape:
+            return False
+        if a.is_floating_point() and not (a - b).abs().max() <= _STEADY * a.abs().max():
+            return not torch.isfinite(a).all()  # what is not finite is refused elsewhere
+    return True

@@ -1,7 +1,8 @@
 """The user's own code: `path/to/file.py:factory`.
 
-A function without arguments that returns an `nn.Module` or a `Network`. The file may also say INPUT (as `--input` does)
-and CLASSES (a list of names), and may import other files of its folder.
+A function without arguments that returns an `nn.Module` or a `Network`. The file may also say INPUT (as `--input` does:
+"size=28,channels=1" for pictures, "shape=16" for arrays) and CLASSES (a list of names), and may import other files of
+its folder.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def _make(module: ModuleType, name: str, spec: str) -> Network | nn.Module:
 
 def _expect_names(text: object, classes: object, file: str) -> None:
     if text is not None and not isinstance(text, str):
-        raise BadInput("INPUT is not a text", where=file, fix='write it as --input does: INPUT = "size=28,channels=1"')
+        fix = 'write it as --input does: INPUT = "size=28,channels=1", or "shape=16" for arrays'
+        raise BadInput("INPUT is not a text", where=file, fix=fix)
     named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
     if classes is not None and not named:
         raise BadInput("CLASSES is not a list of names", where=file, fix='write CLASSES = ["first", "second"]')

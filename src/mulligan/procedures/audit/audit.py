@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -427,7 +428,9 @@ def _describe(
         )
     groups = None
     if network.task == "classification" and network.classes and len(labels) < FEW_PER_CLASS * len(network.classes):
-        groups = class_groups(network.classes, network.head_weights[0].float().cpu().numpy(), max(2, len(labels) // 40))
+        with suppress(BadInput):  # no layer's rows are the classes: they stay by themselves
+            rows = network.head_weights[0].float().cpu().numpy()
+            groups = class_groups(network.classes, rows, max(2, len(labels) // 40))
     known = labels if (labels >= 0).any() or answers.logits is None else answers.logits.argmax(1)
     of, names = grouping(network.classes if network.task == "classification" else None, known, groups)
     twin_rows = np.asarray([recording.ids.index(id) for id in twin.ids])

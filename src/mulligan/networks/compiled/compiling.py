@@ -1,0 +1,200 @@
+"""Compile a pass with an engine, keep what was compiled between runs, and run it batch by batch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...runs import canonical, code_digest, digest, library_versions, write_bytes
+from ...runs.caches import cache_folder, trim
+from ..inputs import TokenInput
+from ..network import Network
+from . import inductor_engine, openvino_engine
+from .tracing import Compute, NotCompiled, trace
+
+_log = logging.getLogger(__name__)
+
+EngineName = Literal["openvino", "inductor"]
+_ENGINES: dict[str, ModuleType] = {"openvino": openvino_engine, "inductor": inductor_engine}
+
+#: Seconds that building and reading take, before any of it was measured: a base, and one a module that runs. Measured
+#: on EfficientNet-lite0 (170 modules that run) and SmolLM2-135M (400), on 2 cores.
+_PRICES = {"openvino": (2.0, 0.03), "inductor": (20.0, 0.15)}
+_READING = 1e9  # bytes of weights a second, from the cache
+
+
+@dataclass
+class Compiled:
+    """A compiled pass: (x, mask) to named tensors, as the `Compute` that it was made of.
+
+    Attributes:
+        engine: who runs it. seconds: what building and reading it took. cached: whether it had been built before.
+    """
+
+    engine: str
+    seconds: float
+    cached: bool
+    _run: Any = field(repr=False)
+    _names: tuple[str, ...] = field(repr=False)
+    _fixed_batch: int | None = field(repr=False)
+    _texts: bool = field(repr=False)
+
+    def __call__(self, x: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Run a batch of any size.
+
+        A graph that takes one batch size only is given the batch in parts, the last one filled up with its last row.
+
+        Raises:
+            NotCompiled: if the engine refuses this very batch.
+        """
+        try:
+            return self._parts(x, mask)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            told = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = next((line for line in told if not line.startswith("Exception from")), "it says nothing")
+            raise NotCompiled(f"{self.engine} refuses it ({reason[:200].rstrip('.')})") from error
+
+    def _parts(self, x: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        inputs = [x]
+        if self._texts:
+            inputs.append(mask if mask is not None else torch.ones_like(x, dtype=torch.bool))
+        if self._fixed_batch is None:
+            return dict(zip(self._names, self._run(*inputs), strict=True))
+        size, parts = self._fixed_batch, []
+        for start in range(0, len(x), size):
+            here = [tensor[start : start + size] for tensor in inputs]
+            count = len(here[0])
+            full = [torch.cat([t, t[-1:].expand(size - count, *t.shape[1:])]) if count < size else t for t in here]
+            parts.append([out[:count] for out in self._run(*full)])
+        return {name: torch.cat(column) for name, column in zip(self._names, zip(*parts, strict=True), strict=True)}
+
+
+def engines(network: Network) -> tuple[list[EngineName], str]:
+    """The engines that can be used where the network is, the fastest first; and why the others, or none, cannot."""
+    usable: list[EngineName] = []
+    reasons = []
+    names: tuple[EngineName, ...] = ("openvino", "inductor")
+    for name in names:
+        reason = _ENGINES[name].missing(network.device)
+        if reason is None:
+            usable.append(name)
+        else:
+            reasons.append(reason)
+    return usable, "; ".join(reasons)
+
+
+def compile_pass(
+    network: Network, compute: Compute, *, what: str, engine: EngineName | None = None, wide: bool = True
+) -> Compiled:
+    """`compute` compiled, from the cache where it was built before.
+
+    Args:
+        what: text that stands for what `compute` does; equal texts share a cache entry.
+        engine: who is to run it; None: the fastest that is there and can.
+        wide: whether numbers are kept in 32 bits; else bfloat16 where the engine likes.
+
+    Raises:
+        NotCompiled: if no engine can.
+    """
+    usable, why = engines(network)
+    wanted: list[EngineName] = [engine] if engine is not None else usable
+    reasons = [why] if why and not wanted else []
+    for name in wanted:
+        absent = _ENGINES[name].missing(network.device)
+        if absent is not None:
+            raise NotCompiled(absent)
+        try:
+            return _compiled(network, compute, what, name, wide)
+        except NotCompiled as error:
+            reasons.append(str(error))
+    raise NotCompiled("; ".join(reasons))
+
+
+def expected_seconds(network: Network, what: str, engine: EngineName) -> tuple[float, bool]:
+    """About how long `compile_pass` will take, and whether it was built before."""
+    stem = _stem(network, what, engine)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in network.module.state_dict().values())
+    reading = 0.5 + weights / _READING
+    if stem.with_suffix(".json").exists():
+        return reading, True
+    base, each = _PRICES[engine]
+    ran = sum(step.leaving for step in network.dry_run.order)
+    return base + each * ran + reading, False
+
+
+def _compiled(network: Network, compute: Compute, what: str, name: EngineName, wide: bool) -> Compiled:
+    began = time.perf_counter()
+    stem = _stem(network, what, name)
+    label = stem.with_suffix(".json")
+    for attempt in ("cached", "built"):
+        known = _read(label)
+        cached = attempt == "cached" and known is not None
+        if attempt == "built":
+            known = _build(network, compute, stem, _ENGINES[name])
+        if known is None:
+            continue
+        try:
+            if name == "openvino":
+                run: Any = openvino_engine.Runner(stem, torch.get_num_threads(), wide)
+            else:
+                run = inductor_engine.Runner(stem, network.device)
+        except Exception as error:
+            if attempt == "built":
+                raise NotCompiled(f"{name} cannot read what it wrote ({str(error)[:200]})") from error
+            _log.warning("the compiled pass %s cannot be read and is built anew: %s", stem, error)
+            continue
+        texts = isinstance(network.input, TokenInput)
+        seconds = time.perf_counter() - began
+        return Compiled(name, seconds, cached, run, tuple(known["names"]), known["fixed_batch"], texts)
+    raise NotCompiled(f"{name} gave nothing")
+
+
+def _build(network: Network, compute: Compute, stem: Path, engine: ModuleType) -> dict[str, Any]:
+    """Trace, build and put into the cache; the label comes last, so that an entry without it does not exist."""
+    traced = trace(network, compute)
+    known = {"names": list(traced.names), "fixed_batch": traced.fixed_batch}
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    trim(stem.parent)
+    with tempfile.TemporaryDirectory(dir=stem.parent) as folder:
+        fresh = Path(folder) / stem.name
+        engine.build(traced, fresh)
+        for suffix in engine.SUFFIXES:
+            os.replace(fresh.with_suffix(suffix), stem.with_suffix(suffix))
+    write_bytes(stem.with_suffix(".json"), json.dumps(known).encode())
+    return known
+
+
+def _read(label: Path) -> dict[str, Any] | None:
+    try:
+        known = json.loads(label.read_bytes())
+        label.touch()  # the least used go first when the cache is full
+        return {"names": [str(name) for name in known["names"]], "fixed_batch": known["fixed_batch"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _stem(network: Network, what: str, engine: str) -> Path:
+    """Where a compiled pass lies in the cache, without a suffix."""
+    versions = canonical(dict(library_versions()))
+    key = digest(network.identity, what, engine, network.device.type, _version(engine), code_digest(), versions)
+    return cache_folder("compiled") / key[:40]
+
+
+def _version(engine: str) -> str:
+    try:
+        return importlib.metadata.version("openvino") if engine == "openvino" else torch.__version__
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
