@@ -299,7 +299,7 @@ def test_a_file_that_is_written_again_and_again_is_never_torn(place: str) -> Non
 
     reader = threading.Thread(target=look)
     reader.start()
-    for number in range(300):
+    for number in range(60):
         run.write_bytes("x", bytes([number % 251]) * 100_000)
     stop.set()
     reader.join()

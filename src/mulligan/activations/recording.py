@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from torch import Tensor
@@ -326,7 +328,7 @@ class Recording:
     """What was recorded, opened for reading; arrays are read shard by shard.
 
     Attributes:
-        ids: of the examples, in the order recorded. examples: their numbers in the data set.
+        examples: their numbers in the data set, in the order recorded.
 
     Raises:
         BadInput: if the index, or later a shard, is missing or damaged.
@@ -335,17 +337,21 @@ class Recording:
     def __init__(self, run: Run, index: str = INDEX) -> None:
         self.run = run
         table = run.read_table(index)
-        self.ids: list[str] = table["id"].to_pylist()
+        # Columns stay as Arrow holds them: a Python text an example would take ten times the room.
+        self._ids = table["id"].combine_chunks()
         self.examples = table["example"].to_numpy()
-        shards = table["shard"].to_pylist()
-        self._shards: list[str] = list(dict.fromkeys(shards))
-        number = {name: number for number, name in enumerate(self._shards)}
-        self._shard = np.asarray([number[name] for name in shards], dtype=np.int32)
+        shards = table["shard"].unify_dictionaries().combine_chunks()
+        self._shards: list[str] = shards.dictionary.to_pylist()
+        self._shard = shards.indices.to_numpy()
         self._row = table["row"].to_numpy()
-        self._at: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._ids)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The examples' ids, in the order recorded."""
+        return self._ids.to_pylist()
 
     @property
     def names(self) -> list[str]:
@@ -381,13 +387,11 @@ class Recording:
         Raises:
             BadInput: if the example or the array is not there.
         """
-        if self._at is None:
-            self._at = {example: number for number, example in enumerate(self.ids)}
-        if id not in self._at:
+        number = pc.index(self._ids, id).as_py()
+        if number < 0:
             raise BadInput(
                 "there is no example of this id in the recording", where=id, fix="list the ids with Recording.ids"
             )
-        number = self._at[id]
         with self._opened(self._shards[self._shard[number]], name) as file:
             return file.get_slice(name)[int(self._row[number])]
 
@@ -402,5 +406,7 @@ class Recording:
                 yield file
         except (SafetensorError, OSError, IndexError) as error:
             raise BadInput(
-                "a shard of the recording is missing or damaged", where=shard, fix="run the command again with --resume"
+                "a shard of the recording is missing or damaged",
+                where=self.run.store.where(shard),
+                fix="run the command again with --resume",
             ) from error

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import BadInput, Findings, Interrupted, MulliganError
-from ..runs import LocalEngine, Run, check_schema, engine_for, mulligan_version, parse_duration, store_at
+from ..runs import Engine, Run, check_schema, engine_for, mulligan_version, parse_duration, store_at
 from .progress import ProgressBars, duration
 
 app = typer.Typer(
@@ -117,6 +117,9 @@ def audit(
     seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
     batch: Annotated[int, typer.Option(help="Examples at a time.", min=1)] = 32,
     device: Device = "cpu",
+    engine: Annotated[
+        str, typer.Option(help="Who does the work: local, ray (the cluster at RAY_ADDRESS), ray:HOST:PORT.")
+    ] = "local",
     json: Annotated[bool, typer.Option("--json", help="Print findings.json on stdout.")] = False,
     replay: Annotated[
         str | None,
@@ -158,11 +161,11 @@ def audit(
     ):
         if value is not None:
             raise BadInput("this version cannot compare networks yet", where=name, fix="leave this option out")
-    status = _audit(options, run, out, to_stdout=json)
+    status = _audit(options, run, out, engine_for(engine, else_local=True), to_stdout=json)
     raise typer.Exit(status)
 
 
-def _audit(options: dict[str, Any], run: Run | None, out: str | None, *, to_stdout: bool) -> int:
+def _audit(options: dict[str, Any], run: Run | None, out: str | None, engine: Engine, *, to_stdout: bool) -> int:
     if options["model"] is None or options["data"] is None:
         raise BadInput(
             "an audit needs a MODEL and --data", fix="for example: mulligan audit efficientnet-lite0 --data PHOTOGRAPHS"
@@ -205,7 +208,7 @@ def _audit(options: dict[str, Any], run: Run | None, out: str | None, *, to_stdo
     )
     try:
         with ProgressBars(err) as emit:
-            document = audit(request, run, places, engine=LocalEngine(), emit=emit)
+            document = audit(request, run, places, engine=engine, emit=emit)
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
         raise Interrupted(

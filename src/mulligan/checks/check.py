@@ -15,11 +15,12 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..activations.rebuilding import network_and_data
 from ..datasets import Dataset
 from ..evidence import Split, split_sources
 from ..networks import ArrayInput, Network
 from ..records import BadInput, CheckRecord, CoverageLine, Emit, Finding, Illusion, Task, silent
-from ..runs import Budget, Context, Engine, Run, digest
+from ..runs import Budget, Context, Engine, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +80,7 @@ class Subject:
     @cached_property
     def context(self) -> Context:
         """For pieces of work on this network and data."""
-        steps = self.network.input.steps() if self.network.input else ()
-        return Context(
-            digest(self.network.identity, *steps, self.dataset.identity),
-            {"network": self.network, "dataset": self.dataset},
-        )
+        return network_and_data(self.network, self.dataset)
 
     @property
     def classes(self) -> tuple[str, ...]:

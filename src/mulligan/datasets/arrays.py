@@ -160,7 +160,7 @@ def _mapped(file: IO[bytes], end: int, name: str, source: str) -> np.ndarray:
     return np.memmap(cast("Any", file), dtype=dtype, mode="r", offset=start, shape=shape, order=order)
 
 
-def _examined(rows: np.ndarray, source: str) -> tuple[list[str], float, float]:
+def _examined(rows: np.ndarray, source: str) -> tuple[Sequence[str], float, float]:
     """The ids, and the least and largest value, in one pass.
 
     Raises:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from jaxtyping import Int64
@@ -156,14 +157,39 @@ def digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def numbered(digests: Iterable[str]) -> list[str]:
+class _Ids(Sequence[str]):
+    """Ids in a tenth of the room that Python texts take: digests, and how often each was there before."""
+
+    def __init__(self, digests: np.ndarray, counts: np.ndarray) -> None:
+        self._digests, self._counts = digests, counts
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        name, count = self._digests[index].decode(), int(self._counts[index])
+        return name if count == 0 else f"{name}-{count + 1}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+
+def numbered(digests: Iterable[str]) -> Sequence[str]:
     """Ids from content digests: the second example of one content gets "-2", the third "-3"."""
-    seen: dict[str, int] = {}
-    ids: list[str] = []
-    for name in digests:
-        count = seen[name] = seen.get(name, 0) + 1
-        ids.append(name if count == 1 else f"{name}-{count}")
-    return ids
+    names = np.fromiter((name.encode() for name in digests), dtype="S16")  # as long as `digest` makes them
+    order = np.argsort(names, kind="stable")
+    new = np.ones(len(names), dtype=bool)
+    new[1:] = names[order[1:]] != names[order[:-1]]
+    first = np.maximum.accumulate(np.where(new, np.arange(len(names)), 0))
+    counts = np.zeros(len(names), dtype=np.int32)
+    counts[order] = np.arange(len(names)) - first
+    return _Ids(names, counts)
 
 
 def require_classes(dataset: Dataset, n: int = 2) -> None:

@@ -47,13 +47,25 @@ class Column:
         self._held: OrderedDict[int, pa.Array] = OrderedDict()
         self._batches: Iterator[tuple[int, pa.Array]] = iter(())
         self._window: tuple[int, int, pa.Array] | None = None  # row group, first row in the file, values
+        self._next = 0  # the row after the last one read
         self._lock = Lock()
 
     def take(self, rows: np.ndarray) -> list[Any]:
         """The values of these rows, in their order."""
         with self._lock:
+            self._forget_passed(rows)
             values = {row: self._value(row) for row in np.unique(rows).tolist()}
         return [values[row] for row in rows.tolist()]
+
+    def _forget_passed(self, rows: np.ndarray) -> None:
+        """Where rows are read one after the other, the groups before them are not needed again."""
+        if not len(rows):
+            return
+        if rows[0] == self._next and len(rows) == rows[-1] - rows[0] + 1:
+            here = int(np.searchsorted(self._starts, rows[0], side="right")) - 1
+            for group in [held for held in self._held if held < here]:
+                del self._held[group]
+        self._next = int(rows[-1]) + 1
 
     def stream(self) -> Iterator[Any]:
         """All values, a few rows in memory at a time."""

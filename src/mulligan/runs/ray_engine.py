@@ -21,7 +21,7 @@ from .addresses import canonical, code_digest, digest, library_versions
 from .pieces import Context, Piece, Result, do_piece, finished_pieces, load_piece, resolve, result_of
 from .run import Run
 from .stores import LocalStore
-from .work import deferred_interrupt, interrupted, lost
+from .work import LocalEngine, deferred_interrupt, interrupted, lost
 
 RETRIES = 4  # how often a piece whose worker died is done again
 _LATE = 60.0  # seconds after which a shared folder must show what another machine wrote
@@ -38,13 +38,14 @@ class RayEngine:
         address: of the cluster ("HOST:PORT", or "ray://HOST:PORT" for Ray's client); None: RAY_ADDRESS, or the cluster
             that this machine is part of.
         cpus: processors that a piece is given; torch uses as many threads.
+        else_local: whether pieces whose context has no recipe are done in this process; else they are refused.
 
     Raises:
         BadInput: if Ray is not installed, or there is no cluster.
     """
 
-    def __init__(self, address: str | None = None, *, cpus: float = 1.0) -> None:
-        self._ray, self.cpus = _connected(address), cpus
+    def __init__(self, address: str | None = None, *, cpus: float = 1.0, else_local: bool = False) -> None:
+        self._ray, self.cpus, self.else_local = _connected(address), cpus, else_local
 
     def run(
         self, job: str, pieces: Sequence[Piece], context: Context, run: Run, emit: Emit = silent
@@ -56,6 +57,9 @@ class RayEngine:
             BadInput: if the context has no recipe, a worker cannot build the same objects or does not see the run, or
                 a piece needs more memory than any machine has.
         """
+        if self.else_local and not context.recipe:
+            yield from LocalEngine().run(job, pieces, context, run, emit)
+            return
         shared = _shared(job, context, run)
         addresses = [piece.address(context) for piece in pieces]
         there = finished_pieces(run, addresses)

@@ -30,8 +30,11 @@ class Engine(Protocol):
         ...
 
 
-def engine_for(text: str) -> Engine:
+def engine_for(text: str, *, else_local: bool = False) -> Engine:
     """The engine that a user names: "local", "ray" (the cluster at RAY_ADDRESS, or of this machine) or "ray:ADDRESS".
+
+    Args:
+        else_local: whether pieces that only this process can do are done here; else they are refused.
 
     Raises:
         BadInput: if there is no such engine, or no such cluster.
@@ -42,7 +45,7 @@ def engine_for(text: str) -> Engine:
     if kind == "ray" and bool(colon) == bool(address):
         from .ray_engine import RayEngine
 
-        return RayEngine(address or None)
+        return RayEngine(address or None, else_local=else_local)
     raise BadInput("there is no such engine", where=text, fix="choose local, ray or ray:ADDRESS")
 
 

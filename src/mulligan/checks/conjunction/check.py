@@ -365,9 +365,8 @@ class _Inquiry:
         image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
         scale = max(1, 224 // max(image.size))
         image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-        path = run.at(f"{folder}/trigger.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        with run.replacing(f"{folder}/trigger.png") as path:
+            image.save(path, "PNG")
         generator_json = {
             "family": "conjunction",
             "layouts": list(suspect.layouts),

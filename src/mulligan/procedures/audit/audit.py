@@ -189,7 +189,7 @@ class _RememberingBudget(Budget):
     """Writes each grant into the run at once, so that a resumed audit asks for the very pieces that it has."""
 
     def __init__(self, seconds: float, run: Run, recorded: dict[str, int] | None) -> None:
-        before = run.read_json(GRANTS, dict[str, int]) if run.at(GRANTS).is_file() else {}
+        before = run.read_json(GRANTS, dict[str, int]) if run.has(GRANTS) else {}
         super().__init__(seconds, {**(recorded or {}), **before} or None)
         self.run = run
 

@@ -38,9 +38,8 @@ class Gallery:
             small = max(image.size) <= SIDE // 2
             scale = max(1, SIDE // max(image.size)) if small else SIDE / max(image.size)
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            path = self.run.at(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image.resize(size, Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS).save(path)
+            with self.run.replacing(name) as path:
+                image.resize(size, Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS).save(path, "PNG")
             self._stored[row] = name
         return self._stored[row]
 
