@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mulligan.activations import Plan, pool_name, record
 from mulligan.activations.passes import Wanted, compiled_pass
-from mulligan.activations.planning import disagreement, plan_pass
+from mulligan.activations.planning import cut, disagreement, plan_pass
 from mulligan.activations.pools import Pool
 from mulligan.networks import ArrayInput, ImageInput, Network
 from mulligan.records import BadInput, Event, Noted
@@ -184,3 +184,39 @@ def test_pictures_keep_their_numbers_whatever_their_order_in_memory(tmp_path: Pa
     one, other = (EagerPass(network, wanted, channels_last=how)(x, None, range(4)) for how in (False, True))
     assert disagreement(one, other) is None
     assert compiled_pass(network, wanted)(x, None, range(4)).keys() == one.keys()
+
+
+class Grown(nn.Module):
+    """Its own graph, once compiled, does not know that `by` was changed since."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.by = nn.Linear(4, 4), 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * self.by
+
+
+def test_what_does_not_agree_any_more_is_compiled_once_more() -> None:
+    network = Network(Grown(), input=ArrayInput(shape=(4,)))
+    wanted = Wanted(sites=(network.site(""),), pools=(Pool("full"),), answers=True)
+    dataset = Made(40, (4,))
+    given: Any = (network, dataset, network.input, wanted, range(40))
+    assert "compiled in" in plan_pass(*given, fast="always").why
+    assert "read from the cache" in plan_pass(*given, fast="always").why
+    network.module.by = 3.0  # type: ignore[assignment]
+    assert "compiled in" in plan_pass(*given, fast="always").why
+
+
+def test_batches_of_texts_are_cut_by_their_places() -> None:
+    assert cut([3, 3, 4, 5, 9], 2, None) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert cut([3, 3, 4, 5, 9, 100], 4, 12) == [slice(0, 3), slice(3, 4), slice(4, 5), slice(5, 6)]
+    assert cut([7], 4, 2) == [slice(0, 1)]
+
+
+def test_an_infinity_does_not_hide_a_difference() -> None:
+    a = {"x|max": torch.tensor([1.0, torch.inf]), "x|mean": torch.tensor([1.0])}
+    assert disagreement(a, {**a, "x|mean": torch.tensor([100.0])}) is not None
+    assert "infinity" in str(disagreement(a, {**a, "x|max": torch.tensor([1.0, 2.0])}))
+    assert "float64" in str(disagreement(a, {**a, "x|mean": torch.tensor([1.0], dtype=torch.float64)}))

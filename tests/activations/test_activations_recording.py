@@ -279,3 +279,17 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: str) -> None:
         found.array("head|mean")
     with pytest.raises(BadInput, match="missing or damaged"):
         [found.example(id, "head|mean") for id in found.ids]
+
+
+def test_a_glob_leaves_out_what_cannot_be_pooled(tmp_path: Path) -> None:
+    network, dataset, said = reader(), texts(tmp_path), []
+    network.module.register_module("table", torch.nn.Linear(3, 3))
+    whole = network.module.forward
+    network.module.forward = lambda ids: whole(ids) + network.module.table(torch.zeros(5, 3)).sum()  # type: ignore
+    network = network.with_module(network.module)
+    found = record(network, dataset, Plan(("*",), ("mean",), answers=False), a_run(tmp_path / "run"), emit=said.append)
+    assert "mix|mean" in found.names
+    assert "table|mean" not in found.names
+    assert any("left out: table" in str(getattr(event, "text", "")) for event in said)
+    with pytest.raises(BadInput, match="no batch axis"):
+        record(network, dataset, Plan(("table",), ("mean",), answers=False), a_run(tmp_path / "other"))

@@ -43,7 +43,7 @@ def test_a_recording_at_a_url_is_the_one_in_a_folder(run_cli, tmp_path):
     for out in ("memory://shared/rec", "rec"):
         status, err = run_cli(*RECORD, "--out", out)
         assert status == 0, err
-        assert f"24 examples at 1 sites: {out}\n" in err
+        assert f"24 examples, sites: 1; {out}\n" in err
     there, here = Recording(Run.open("memory://shared/rec")), Recording(Run.open("rec"))
     assert there.ids == here.ids
     assert there.names == here.names

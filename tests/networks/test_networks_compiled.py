@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mulligan.networks import ArrayInput, ImageInput, Network, TokenInput
 from mulligan.networks.compiled import NotCompiled, compile_pass, engines, expected_seconds, inductor_engine
+from mulligan.networks.compiled.shapes import ShapeRules
 from mulligan.networks.compiled.tracing import Traced, trace
 
 pytest.importorskip("openvino")
@@ -223,3 +224,85 @@ def test_nothing_is_left_on_the_network() -> None:
     after = network.module.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert all(isinstance(parameter, nn.Parameter) for parameter in network.module.parameters())
+
+
+class Lengthy(nn.Module):
+    """Answers long texts in another way than short ones."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.layer, self.how = nn.Embedding(50, 8), nn.Linear(8, 8), how
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = self.layer(self.words(ids))
+        other = ids.shape[1] > 12 if self.how == "long" else ids.shape[1] % 2 == 0
+        return -hidden if other else 2 * hidden
+
+
+@pytest.mark.parametrize("how", ["long", "even"])
+def test_a_branch_on_a_size_holds_for_the_sizes_that_it_was_traced_with(how: str) -> None:
+    words = Tokenizer(WordLevel({str(number): number for number in range(50)}, unk_token="0"))
+    taken = TokenInput(tokenizer=words, context=32, pad=0)
+    network = Network(Lengthy(how), input=taken, call=lambda module, x, mask: module(x))
+    compute = watching(network, "layer", "")
+    compiled = compile_pass(network, compute, what="all", engine="openvino")
+    taken_by_graph = 0
+    for length in (4, 5, 11, 12, 13, 20, 21):
+        ids = torch.randint(50, (3, length))
+        try:
+            found = compiled(ids)
+        except NotCompiled:
+            continue
+        assert_same(found, compute(ids, None))
+        taken_by_graph += 1
+    assert 0 < taken_by_graph < 7
+    # The rules are kept with the graph.
+    again = compile_pass(network, compute, what="all", engine="openvino")
+    assert again.cached
+    with pytest.raises(NotCompiled, match="made for other shapes"):
+        again(torch.randint(50, (3, 20)))
+
+
+def test_rules_of_shapes_are_read_and_never_run() -> None:
+    rules = ShapeRules(
+        ["L['x'].size()[0] == L['mask'].size()[0]", "((-1) + L['x'].size()[1]) != 1", "L['x'].size()[1] <= 512",
+         "L['x'].size()[1] % 2 == 0 or L['x'].size()[1] == 5"]
+    )  # fmt: skip
+    assert rules.allow({"x": (3, 8), "mask": (3, 8)})
+    assert rules.allow({"x": (3, 5), "mask": (3, 5)})
+    assert not rules.allow({"x": (3, 7), "mask": (3, 7)})
+    assert not rules.allow({"x": (3, 2), "mask": (3, 2)})
+    assert not rules.allow({"x": (3, 8), "mask": (4, 8)})
+    assert not rules.allow({"x": (3, 514), "mask": (3, 514)})
+    assert not rules.allow({"x": (3, 8)})
+    for text in ("__import__('os').system('true')", "L['x'].size()[0].bit_length() == 2", "open", "L['x'] == 1", "("):
+        with pytest.raises(ValueError, match="not a comparison"):
+            ShapeRules([text])
+
+
+def test_networks_of_sixteen_bits_are_given_what_they_take() -> None:
+    module = Picture().to(torch.float16)
+    network = Network(module, input=IMAGES, classes=tuple("abcd"))
+    compute = watching(network, "conv", "head")
+    x = torch.randn(4, 3, 16, 16)
+    found, expected = compile_pass(network, compute, what="half", engine="openvino")(x), compute(x, None)
+    for name, tensor in expected.items():
+        assert found[name].dtype == torch.float32
+        assert float((found[name] - tensor.float()).abs().max()) <= 2e-2 * float(tensor.abs().max())
+
+
+def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MULLIGAN_CACHE", str(tmp_path / "file"))
+    network = picture()
+    with pytest.raises(NotCompiled, match="cache cannot be written"):
+        compile_pass(network, watching(network, "conv"), what="conv", engine="openvino")
+
+
+def test_another_way_to_answer_is_another_entry() -> None:
+    module = Picture()
+    one = Network(module, input=IMAGES, classes=tuple("abcd"))
+    other = Network(module, input=IMAGES, classes=tuple("abcd"), answer=lambda output: output * 2)
+    compile_pass(one, watching(one, "head"), what="head", engine="openvino")
+    assert not compile_pass(other, watching(other, "head"), what="head", engine="openvino").cached

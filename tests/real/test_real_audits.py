@@ -76,6 +76,6 @@ def test_minilm_is_described_without_a_verdict_on_anything(tmp_path):
     document, description = run_audit("minilm-l6", tmp_path / "texts.txt", tmp_path, seconds=20.0, batch=5)
     assert all(check.status == "skipped" for check in document.checks)
     assert description.behaviour.task == "embedding"
-    likeness = "likeness of two random texts"
+    likeness = "likeness of two random examples"
     assert description.behaviour.figures[likeness].value < description.behaviour.twin[likeness].value
     assert description.inventory

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..datasets import Batch, Dataset, batches
 from ..networks import ImageInput, Network, NetworkInput, TokenInput
-from ..networks.compiled import NotCompiled, engines, expected_seconds
+from ..networks.compiled import EngineName, NotCompiled, engines, expected_seconds, forget
 from ..records import BadInput
 from .passes import CompiledPass, EagerPass, Pass, Wanted, compiled_pass, finished, not_for_graphs
 
@@ -41,12 +41,14 @@ class Planned:
     Attributes:
         run: the pass. batch: examples at a time. why: a sentence on the engine, with the seconds that it goes by.
         seconds: an example took so long when it was measured; 0 if nothing was.
+        tokens: of texts, at most so many places at a time, padding included; None if that is no matter.
     """
 
     run: Pass
     batch: int
     why: str
     seconds: float = 0.0
+    tokens: int | None = None
 
     def text(self) -> str:
         """One line for a person."""
@@ -78,28 +80,29 @@ def plan_pass(
         raise BadInput(f"{fast!r} is not known", where="fast", fix="give auto, always or never")
     eager = EagerPass(network, wanted)
     size = batch or _fitting(network, dataset, rows, input)
-    first = next(batches(dataset, input, rows[:size], size))
-    once, found = _timed(network, eager, first, wanted)
+    tokens = size * _longest(dataset, rows, input) if isinstance(input, TokenInput) else None
+    first = _first_batch(dataset, input, rows, size, tokens)
+    once = _timed(network, eager, first, wanted)
     if once < 1.0:
-        once, found = _timed(network, eager, first, wanted)  # the first of all also paid for what is made lazily
+        once = _timed(network, eager, first, wanted)  # the first of all also paid for what is made lazily
     while batch is None and once < _LONG_ENOUGH and size < min(_MOST, len(rows)):
         grown = min(4 * size, _MOST, len(rows), _fitting(network, dataset, rows, input, _MOST))
         if grown <= size:
             break
-        size = grown
-        first = next(batches(dataset, input, rows[:size], size))
-        once, found = _timed(network, eager, first, wanted)
+        size, tokens = grown, tokens and tokens * grown // size
+        first = _first_batch(dataset, input, rows, size, tokens)
+        once = _timed(network, eager, first, wanted)
     each = once / len(first.x)
     if fast == "never":
-        return Planned(eager, size, "compiling was not asked for", each)
+        return Planned(eager, size, "compiling was not asked for", each, tokens)
     left = each * len(rows)
     if fast == "auto" and left < 1:
-        return Planned(eager, size, f"all of it takes {_said(left)}", each)
+        return Planned(eager, size, f"all of it takes {_said(left)}", each, tokens)
     if _of_pictures(network, input) and left > 4 * once:
         # What CPUs convolve fastest, for free: only the order of axes in memory.
         turned = EagerPass(network, wanted, channels_last=True)
         _timed(network, turned, first, wanted)
-        quick, _ = _timed(network, turned, first, wanted)
+        quick = _timed(network, turned, first, wanted)
         if quick < once:
             eager, each, left = turned, quick / len(first.x), quick / len(first.x) * len(rows)
     refused = _reason_against(network, wanted, left, fast)
@@ -108,52 +111,43 @@ def plan_pass(
             raise BadInput(
                 f"this pass cannot be compiled: {refused}", where=network.name, fix="leave it to --fast auto"
             )
-        return Planned(eager, size, refused, each)
+        return Planned(eager, size, refused, each, tokens)
     try:
-        compiled = compiled_pass(network, wanted)
+        compiled = checked_pass(network, wanted, first)
     except NotCompiled as error:
         if fast == "always":
             raise BadInput(
                 f"this pass cannot be compiled: {error}", where=network.name, fix="leave it to --fast auto"
             ) from error
-        return Planned(eager, size, f"it cannot be compiled: {error}", each)
-    return _better(network, eager, compiled, first, found, wanted, each, len(rows), size, fast)
-
-
-def _better(
-    network: Network,
-    eager: EagerPass,
-    compiled: CompiledPass,
-    first: Batch,
-    found: dict[str, Tensor],
-    wanted: Wanted,
-    each: float,
-    count: int,
-    size: int,
-    fast: Fast,
-) -> Planned:
-    """The compiled pass if it agrees with what the eager one `found`, and is faster; else the eager one."""
+        return Planned(eager, size, f"it cannot be compiled: {error}", each, tokens)
+    quick = _timed(network, compiled, first, wanted) / len(first.x)
+    if quick >= each and fast == "auto":
+        why = f"{compiled.engine} takes {_said(quick)} an example and eager {_said(each)}"
+        return Planned(eager, size, why, each, tokens)
     how = "read from the cache" if compiled.compiled.cached else "compiled"
-    try:
+    gain = f"{each / quick:.1f} times as fast as eager, {_said(left)} become {_said(quick * len(rows))}"
+    return Planned(compiled, size, f"{how} in {_said(compiled.compiled.seconds)}; {gain}", quick, tokens)
+
+
+def checked_pass(network: Network, wanted: Wanted, batch: Batch, engine: EngineName | None = None) -> CompiledPass:
+    """A compiled pass that gives what the eager one does on `batch`.
+
+    What was read from the cache and does not agree is compiled once more: the network's own code may have changed.
+
+    Raises:
+        NotCompiled: if there is none, with the reason.
+    """
+    expected = _kept(network, EagerPass(network, wanted), batch, wanted)
+    while True:
+        compiled = compiled_pass(network, wanted, engine)
         # Not through the pass itself, which would answer a refusal by running eagerly.
-        again = finished(network, compiled.compiled(first.x, first.mask), first.x, first.mask, wanted.answers)
-        wrong = disagreement(found, again, wanted.precision)
-    except NotCompiled as error:
-        wrong = f"what was compiled does not run: {error}"
-    if wrong is None:
-        quick, _ = _timed(network, compiled, first, wanted)
-        quick /= len(first.x)
-        if quick < each or fast == "always":
-            gain = f"{each / quick:.1f} times as fast as eager, {_said(each * count)} become {_said(quick * count)}"
-            return Planned(compiled, size, f"{how} in {_said(compiled.compiled.seconds)}; {gain}", quick)
-        wrong = f"{compiled.engine} takes {_said(quick)} an example and eager {_said(each)}"
-    elif fast == "always":
-        raise BadInput(
-            f"the compiled pass does not agree with the eager one: {wrong}",
-            where=network.name,
-            fix="leave it to --fast auto",
-        )
-    return Planned(eager, size, wrong, each)
+        found = finished(network, compiled.compiled(batch.x, batch.mask), batch.x, batch.mask, wanted.answers)
+        wrong = disagreement(expected, found, wanted.precision)
+        if wrong is None:
+            return compiled
+        if not compiled.compiled.cached:
+            raise NotCompiled(f"what was compiled does not agree with the eager pass ({wrong})")
+        forget(network, wanted.text(), compiled.compiled.engine)
 
 
 def disagreement(one: dict[str, Tensor], other: dict[str, Tensor], precision: str = "float32") -> str | None:
@@ -167,22 +161,24 @@ def disagreement(one: dict[str, Tensor], other: dict[str, Tensor], precision: st
     for name, a in one.items():
         if a.is_floating_point() and a.numel():
             site = name.partition("|")[0]
-            scales[site] = max(scales.get(site, 0.0), float(a.nan_to_num().abs().max()))
+            scales[site] = max(scales.get(site, 0.0), float(a.nan_to_num(0, 0, 0).abs().max()))
     if set(one) != set(other):
         return f"the passes give {len(one)} and {len(other)} arrays"
     for name, a in one.items():
         b = other[name]
         if a.shape != b.shape:
             return f"{name} has shape {tuple(a.shape)} and {tuple(b.shape)}"
+        if a.dtype != b.dtype:
+            return f"{name} is {a.dtype} and {b.dtype}"
         if not a.numel():
             continue
         if not a.is_floating_point():
             if float((a == b).float().mean()) < _SAME_PLACES:
                 return f"{name} differs in more than 1 % of its numbers"
             continue
-        if not torch.equal(a.isnan(), b.isnan()):
-            return f"{name} has NaN at other places"
-        gap, scale = float((a - b).nan_to_num().abs().max()), scales[name.partition("|")[0]]
+        if not torch.equal(a.isnan(), b.isnan()) or not torch.equal(a.isinf(), b.isinf()):
+            return f"{name} has NaN or infinity at other places"
+        gap, scale = float((a - b).nan_to_num(0, 0, 0).abs().max()), scales[name.partition("|")[0]]
         if gap > TOLERANCE[precision] * scale:
             return f"{name} differs by {gap / scale if scale else gap:.1e} of its largest value"
     return None
@@ -203,13 +199,48 @@ def _reason_against(network: Network, wanted: Wanted, left: float, fast: Fast) -
     return None
 
 
-def _timed(network: Network, run: Pass, batch: Batch, wanted: Wanted) -> tuple[float, dict[str, Tensor]]:
-    """Seconds of one batch, and what it gave."""
+def cut(lengths: Sequence[int], size: int, tokens: int | None) -> list[slice]:
+    """Batches of texts that stand in this order: at most `size` texts, and at most `tokens` places, padding included.
+
+    A text that is longer is a batch of its own.
+    """
+    slices, start, longest = [], 0, 0
+    for at, length in enumerate(lengths):
+        longest = max(longest, length)
+        if at > start and (at - start == size or (tokens is not None and (at + 1 - start) * longest > tokens)):
+            slices.append(slice(start, at))
+            start, longest = at, length
+    return [*slices, slice(start, len(lengths))]
+
+
+def _first_batch(
+    dataset: Dataset, input: NetworkInput, rows: Sequence[int] | np.ndarray, size: int, tokens: int | None
+) -> Batch:
+    some = rows[:size]
+    if isinstance(input, TokenInput):
+        lengths = input.encode(dataset.gather(np.asarray(some)))[1].sum(1).tolist()
+        some = some[cut(lengths, size, tokens)[0]]
+    return next(batches(dataset, input, some, len(some)))
+
+
+def _longest(dataset: Dataset, rows: Sequence[int] | np.ndarray, input: TokenInput) -> int:
+    """Tokens of the longest of some texts."""
+    some = [int(rows[at]) for at in np.linspace(0, len(rows) - 1, min(len(rows), 16)).astype(int)]
+    return input.encode(dataset.gather(np.asarray(some)))[0].shape[1]
+
+
+def _timed(network: Network, run: Pass, batch: Batch, wanted: Wanted) -> float:
+    """Seconds of one batch."""
     began = time.perf_counter()
+    _kept(network, run, batch, wanted)  # on the CPU: a GPU has then done its work
+    return time.perf_counter() - began
+
+
+def _kept(network: Network, run: Pass, batch: Batch, wanted: Wanted) -> dict[str, Tensor]:
+    """What one batch gives, as it is stored."""
     found = run(batch.x, batch.mask, [int(row) for row in batch.indices])
-    kept = finished(network, found, batch.x, batch.mask, wanted.answers)  # on the CPU: a GPU has then done its work
-    return time.perf_counter() - began, {name: tensor.float() if tensor.is_floating_point() else tensor
-                                         for name, tensor in kept.items()}  # fmt: skip
+    kept = finished(network, found, batch.x, batch.mask, wanted.answers)
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in kept.items()}
 
 
 def _fitting(
@@ -221,9 +252,7 @@ def _fitting(
     # While a module runs, its input, its output and something beside are there.
     an_example = 3 * 4 * max((int(np.prod(shape)) for shape in run.ports.values()), default=1) / size
     if isinstance(input, TokenInput):
-        some = [int(rows[at]) for at in np.linspace(0, len(rows) - 1, min(len(rows), 16)).astype(int)]
-        longest = input.encode(dataset.gather(np.asarray(some)))[0].shape[1]
-        an_example *= max(longest / run.x.shape[1], 1) ** (2 if _quadratic(network) else 1)
+        an_example *= max(_longest(dataset, rows, input) / run.x.shape[1], 1) ** (2 if _quadratic(network) else 1)
     free = psutil.virtual_memory().available
     if network.device.type == "cuda":
         free = torch.cuda.mem_get_info(network.device)[0]

@@ -7,6 +7,7 @@ How it is run (eagerly or compiled, how many examples at a time) is planned from
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +22,17 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..datasets import Dataset, batches, require_kind
+from ..datasets import Batch, Dataset, batches, require_kind
 from ..networks import Network, NetworkInput, TokenInput
+from ..networks.compiled import NotCompiled
 from ..records import BadInput, Emit, Noted, Site, silent
 from ..runs import Context, Engine, LocalEngine, Piece, Result, Run, finished_pieces, piece_file
-from .passes import EagerPass, Pass, Precision, Wanted, compiled_pass, finished
-from .planning import Fast, Planned, plan_pass
+from .passes import EagerPass, Pass, Precision, Wanted, finished
+from .planning import Fast, Planned, checked_pass, cut, plan_pass
 from .pools import Pool, pooled_size
 from .rebuilding import network_and_data, rebuild
+
+_log = logging.getLogger(__name__)
 
 INDEX = "tables/recording.parquet"
 _USUAL_BATCH = 32
@@ -114,6 +118,10 @@ def record(
     input = _required_input(network)
     require_kind(dataset, input)
     wanted = _wanted(network, plan)
+    left_out = [site.alias for site in network.sites(plan.sites) if site not in wanted.sites] if plan.sites else []
+    if left_out:
+        some = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        emit(Noted(text=f"{len(left_out)} sites cannot be pooled like this and are left out: {some}"))
     order = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
     if not len(order):
         raise BadInput("there are no examples to record", where=dataset.source, fix="choose one or more")
@@ -163,13 +171,30 @@ def record(
 
 
 def _wanted(network: Network, plan: Plan) -> Wanted:
+    """What the plan asks for. Of a glob, sites that cannot be pooled so are left out; one that is named is not.
+
+    Raises:
+        BadInput: if nothing is left, as the first site has it.
+    """
+    pools = tuple(Pool(text) for text in dict.fromkeys(plan.pools))
+    found = network.sites(plan.sites) if plan.sites else []
+    sites = [site for site in found if site.alias in plan.sites or _can_be_pooled(site, pools)]
     return Wanted(
-        sites=tuple(network.sites(plan.sites)) if plan.sites else (),
-        pools=tuple(Pool(text) for text in dict.fromkeys(plan.pools)),
+        sites=tuple(sites or found),
+        pools=pools,
         answers=plan.answers,
         seed=plan.seed,
         precision=plan.precision,
     )
+
+
+def _can_be_pooled(site: Site, pools: Sequence[Pool]) -> bool:
+    try:
+        for pool in pools:
+            pooled_size(pool, site, None)
+    except BadInput:
+        return False
+    return True
 
 
 def _described(planned: Planned) -> dict[str, Any]:
@@ -187,15 +212,17 @@ def _with_pass(context: Context, wanted: Wanted, planned: Planned) -> Context:
             "build": f"{__name__}:rebuild_with_pass",
             "plan": {**plan, "precision": wanted.precision, "batch": planned.batch},
             "engine": planned.run.engine,
+            "tokens": planned.tokens,
         }
-    return Context(context.identity, {**context.objects, "pass": planned.run, "batch": planned.batch}, recipe)
+    there = {"pass": planned.run, "batch": planned.batch, "tokens": planned.tokens}
+    return Context(context.identity, {**context.objects, **there}, recipe)
 
 
 def rebuild_with_pass(recipe: Mapping[str, Any]) -> Context:
     """The context of a recording's pieces on another machine: network, data, and the same engine.
 
     Raises:
-        BadInput: as `rebuild` does. NotCompiled: if the engine is not there.
+        BadInput: as `rebuild` does.
     """
     context = rebuild(recipe)
     network: Network = context["network"]
@@ -206,8 +233,15 @@ def rebuild_with_pass(recipe: Mapping[str, Any]) -> Context:
     )  # fmt: skip
     wanted = _wanted(network, plan)
     engine = recipe["engine"]
-    run: Pass = EagerPass(network, wanted) if engine == "eager" else compiled_pass(network, wanted, engine)
-    return Context(context.identity, {**context.objects, "pass": run, "batch": plan.batch}, context.recipe)
+    run: Pass = EagerPass(network, wanted)
+    if engine != "eager":
+        first = next(batches(context["dataset"], _required_input(network), [0], 1))
+        try:
+            run = checked_pass(network, wanted, first, engine)
+        except NotCompiled as error:
+            _log.warning("this worker runs eagerly: %s", error)
+    there = {"pass": run, "batch": plan.batch, "tokens": recipe["tokens"]}
+    return Context(context.identity, {**context.objects, **there}, context.recipe)
 
 
 def _required_input(network: Network) -> NetworkInput:
@@ -260,9 +294,9 @@ def record_shard(
     wanted = _wanted(network, plan)
     run: Pass = context.objects.get("pass") or EagerPass(network, wanted)
     chosen = list(range(start, stop)) if indices is None else indices
-    turned = _by_length(dataset, input, chosen)
+    turned, parts = _cut(dataset, input, chosen, context.objects)
     kept: dict[str, list[np.ndarray]] = {name: [] for name in wanted.names}
-    for group in batches(dataset, input, [chosen[at] for at in turned], context.objects.get("batch") or _USUAL_BATCH):
+    for group in parts:
         found = run(group.x, group.mask, [dataset.ids[int(row)] for row in group.indices])
         for name, value in finished(network, found, group.x, group.mask, answers).items():
             kept.setdefault(name, []).append(_numpy(value))
@@ -279,12 +313,18 @@ def record_shard(
     return Result(arrays, {"start": start, "count": len(chosen), "engine": run.engine})
 
 
-def _by_length(dataset: Dataset, input: NetworkInput, chosen: Sequence[int]) -> np.ndarray:
-    """In which order to run these examples: texts by their length, so that few places of a batch are padding."""
+def _cut(
+    dataset: Dataset, input: NetworkInput, chosen: Sequence[int], planned: Mapping[str, Any]
+) -> tuple[np.ndarray, Iterator[Batch]]:
+    """In which order to run these examples, and their batches: texts by length, so that little of one is padding."""
+    size = planned.get("batch") or _USUAL_BATCH
     if not isinstance(input, TokenInput):
-        return np.arange(len(chosen))
+        return np.arange(len(chosen)), batches(dataset, input, chosen, size)
     lengths = input.encode(dataset.gather(np.asarray(chosen)))[1].sum(1).numpy()
-    return np.argsort(lengths, kind="stable")
+    turned = np.argsort(lengths, kind="stable")
+    rows = np.asarray(chosen)[turned]
+    parts = (rows[part] for part in cut(lengths[turned].tolist(), size, planned.get("tokens")))
+    return turned, (batch for part in parts for batch in batches(dataset, input, part, len(part)))
 
 
 def _ordered(array: np.ndarray, back: np.ndarray) -> np.ndarray:

@@ -380,11 +380,11 @@ def record(
     }
     chosen = engine_for(engine)
     network, dataset = _load(options)
-    places = network.sites(_listed(sites) or ())
+    network.sites(_listed(sites) or ())  # refused before a folder is made
     how: Any = {"answers": answers, "batch": batch, "seed": seed, "fast": fast, "precision": precision}
-    plan = Plan(tuple(site.alias for site in places), _listed(pools) or (), **how)
+    plan = Plan(_listed(sites) or (), _listed(pools) or (), **how)
     for text in plan.pools:
-        Pool(text)  # refused before a folder is made
+        Pool(text)
     if resume:
         if out is None:
             raise BadInput("--resume needs to know where", fix="pass --out RUN")
@@ -400,6 +400,10 @@ def record(
     try:
         with ProgressBars(err) as emit:
             recording = do_record(network, dataset, plan, run, engine=chosen, emit=emit)
+    except BadInput:
+        if not resume:
+            run.withdraw()
+        raise
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
         raise Interrupted(
@@ -407,7 +411,8 @@ def record(
             f"{shlex.quote(run.location)} --resume"
         ) from None
     run.update(status="finished")
-    err.print(f"{len(recording):,} examples at {len(places)} sites: {escape(run.location)}", highlight=False)
+    count = len({name.partition("|")[0] for name in recording.names if "|" in name})
+    err.print(f"{len(recording):,} examples, sites: {count}; {escape(run.location)}", highlight=False)
 
 
 @app.command()

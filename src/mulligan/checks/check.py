@@ -130,6 +130,8 @@ def why_not(check: Check, subject: Subject) -> str | None:
     """Why the check does not apply, in a sentence; None if it does."""
     needs = check.needs
     if subject.network.task not in needs.tasks:
+        if subject.network.task == "other":
+            return "The network's answers have no names: if they are classes, name them with --classes."
         return f"Does not apply to a network for {subject.network.task}."
     # Arrays that look like pictures are none to a network that takes arrays.
     kind = "arrays" if isinstance(subject.network.input, ArrayInput) else subject.dataset.kind

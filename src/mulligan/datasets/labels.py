@@ -71,7 +71,7 @@ def from_names(
         raise BadInput(
             f"{_listed(missing)} no single one of the network's {len(target.names)} classes ({_quoted(target.names)})",
             where=where,
-            fix="rename the labels, or give the class names that the data use",
+            fix="rename the labels, or give the class names that the data use with --classes",
         )
     table = np.array([-1 if (index := found.get(name)) is None else index for name in names] + [-1], dtype=np.int64)
     return table[used], target.names, ()

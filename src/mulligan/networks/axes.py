@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ..records import Site
-from .inputs import ImageInput, NetworkInput, TokenInput
+from .inputs import ArrayInput, ImageInput, NetworkInput, TokenInput
 
 Layout = Literal["first", "last"]  # where the channels stand: after the batch axis, or last of all
 
@@ -115,6 +115,8 @@ def axes_of(
         names = list(_of_arrays(shape, input, layout))
         if shape[0] != batch:
             names[0] = "axis0"
+            if isinstance(input, ArrayInput) and len(shape) > 3:
+                names = [f"axis{axis}" for axis in range(len(shape))]  # of which axis is what, nothing is known
             if x.dim() == len(shape) == 3 and shape[:2] == (x.shape[1], batch) and layout != "first":
                 names = ["position", "batch", "feature"]  # of sequences, as recurrent layers take them
     return tuple(names)

@@ -402,7 +402,8 @@ class Network:
             sites: aliases, globs or sites.
             reduce: (tensor, site) to what is kept, computed as the tensor passes.
             copy: copy every tensor; those that the dry run saw overwritten in place are copied anyway.
-            stop: end each pass when the last of these sites has passed; the network's output is then None.
+            stop: end each pass when the last of these sites has passed; the network's output is then None. (It
+                ends by an exception: a forward that catches every `Exception` goes on in its own way.)
         """
         resolved = self._resolve(sites)
         watched = Watched(resolved)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ import platformdirs
 
 from ..records import BadInput
 
+_DAY = 86_400.0
 LIMIT_GB = 10.0  # of each folder, unless MULLIGAN_CACHE_GB says otherwise
 
 
@@ -31,6 +34,11 @@ def trim(folder: Path, limit: int | None = None) -> None:
     Raises:
         BadInput: if MULLIGAN_CACHE_GB is no number.
     """
+    for path in folder.glob("tmp*") if folder.is_dir() else ():
+        with suppress(OSError):
+            # What a killed process was building.
+            if path.is_dir() and time.time() - path.stat().st_mtime > _DAY:
+                shutil.rmtree(path, ignore_errors=True)
     entries: dict[str, list[tuple[float, int, Path]]] = defaultdict(list)
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(OSError):
@@ -39,7 +47,7 @@ def trim(folder: Path, limit: int | None = None) -> None:
                 entries[path.name.split(".")[0] or path.name].append((stat.st_mtime, stat.st_size, path))
     total = sum(size for files in entries.values() for _, size, _ in files)
     allowed = _limit() if limit is None else limit
-    for files in sorted(entries.values(), key=lambda files: max(time for time, _, _ in files)):
+    for files in sorted(entries.values(), key=lambda files: max(used for used, _, _ in files)):
         if total <= allowed:
             return
         for _, size, path in files:

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,13 @@ class Run:
         """Set fields of the manifest and save it."""
         self.manifest.update(fields)
         self._save()
+
+    def withdraw(self) -> None:
+        """Take back a run on this machine in which nothing was done, so that its place is free again."""
+        if isinstance(self.store, LocalStore) and not self.store.names("pieces"):
+            self.at(MANIFEST).unlink(missing_ok=True)
+            with suppress(OSError):  # the folder was there before, with something in it
+                self.path.rmdir()
 
     # Where it is
     @property

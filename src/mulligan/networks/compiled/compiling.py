@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import logging
 import os
+import platform
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +24,7 @@ from ...runs.caches import cache_folder, trim
 from ..inputs import TokenInput
 from ..network import Network
 from . import inductor_engine, openvino_engine
+from .shapes import ShapeRules
 from .tracing import Compute, NotCompiled, trace
 
 _log = logging.getLogger(__name__)
@@ -42,12 +46,13 @@ class Compiled:
         engine: who runs it. seconds: what building and reading it took. cached: whether it had been built before.
     """
 
-    engine: str
+    engine: EngineName
     seconds: float
     cached: bool
     _run: Any = field(repr=False)
     _names: tuple[str, ...] = field(repr=False)
     _fixed_batch: int | None = field(repr=False)
+    _rules: ShapeRules = field(repr=False)
     _texts: bool = field(repr=False)
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
@@ -62,7 +67,7 @@ class Compiled:
             return self._parts(x, mask)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             told = [line.strip() for line in str(error).splitlines() if line.strip()]
             reason = next((line for line in told if not line.startswith("Exception from")), "it says nothing")
             raise NotCompiled(f"{self.engine} refuses it ({reason[:200].rstrip('.')})") from error
@@ -72,14 +77,20 @@ class Compiled:
         if self._texts:
             inputs.append(mask if mask is not None else torch.ones_like(x, dtype=torch.bool))
         if self._fixed_batch is None:
-            return dict(zip(self._names, self._run(*inputs), strict=True))
+            return dict(zip(self._names, self._allowed(inputs), strict=False))
         size, parts = self._fixed_batch, []
         for start in range(0, len(x), size):
             here = [tensor[start : start + size] for tensor in inputs]
             count = len(here[0])
             full = [torch.cat([t, t[-1:].expand(size - count, *t.shape[1:])]) if count < size else t for t in here]
-            parts.append([out[:count] for out in self._run(*full)])
-        return {name: torch.cat(column) for name, column in zip(self._names, zip(*parts, strict=True), strict=True)}
+            parts.append([out[:count] for out in self._allowed(full)])
+        return {name: torch.cat(column) for name, column in zip(self._names, zip(*parts, strict=True), strict=False)}
+
+    def _allowed(self, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        sizes = {name: tensor.shape for name, tensor in zip(("x", "mask"), inputs, strict=False)}
+        if not self._rules.allow(sizes):
+            raise NotCompiled(f"the graph was made for other shapes than {tuple(inputs[0].shape)}")
+        return self._run(*inputs)
 
 
 def engines(network: Network) -> tuple[list[EngineName], str]:
@@ -120,7 +131,7 @@ def compile_pass(
             return _compiled(network, compute, what, name, wide)
         except NotCompiled as error:
             reasons.append(str(error))
-    raise NotCompiled("; ".join(reasons))
+    raise NotCompiled("; ".join(dict.fromkeys(reasons)))
 
 
 def expected_seconds(network: Network, what: str, engine: EngineName) -> tuple[float, bool]:
@@ -143,7 +154,10 @@ def _compiled(network: Network, compute: Compute, what: str, name: EngineName, w
         known = _read(label)
         cached = attempt == "cached" and known is not None
         if attempt == "built":
-            known = _build(network, compute, stem, _ENGINES[name])
+            try:
+                known = _build(network, compute, stem, _ENGINES[name])
+            except OSError as error:
+                raise NotCompiled(f"the cache cannot be written ({error})") from error
         if known is None:
             continue
         try:
@@ -158,39 +172,70 @@ def _compiled(network: Network, compute: Compute, what: str, name: EngineName, w
             continue
         texts = isinstance(network.input, TokenInput)
         seconds = time.perf_counter() - began
-        return Compiled(name, seconds, cached, run, tuple(known["names"]), known["fixed_batch"], texts)
+        return Compiled(name, seconds, cached, run, tuple(known["names"]), known["fixed_batch"], known["rules"], texts)
     raise NotCompiled(f"{name} gave nothing")
 
 
 def _build(network: Network, compute: Compute, stem: Path, engine: ModuleType) -> dict[str, Any]:
     """Trace, build and put into the cache; the label comes last, so that an entry without it does not exist."""
     traced = trace(network, compute)
-    known = {"names": list(traced.names), "fixed_batch": traced.fixed_batch}
+    known = {"names": list(traced.names), "fixed_batch": traced.fixed_batch, "rules": list(traced.rules.texts)}
     stem.parent.mkdir(parents=True, exist_ok=True)
-    trim(stem.parent)
     with tempfile.TemporaryDirectory(dir=stem.parent) as folder:
         fresh = Path(folder) / stem.name
         engine.build(traced, fresh)
         for suffix in engine.SUFFIXES:
             os.replace(fresh.with_suffix(suffix), stem.with_suffix(suffix))
     write_bytes(stem.with_suffix(".json"), json.dumps(known).encode())
-    return known
+    trim(stem.parent)
+    return {**known, "rules": traced.rules}
 
 
 def _read(label: Path) -> dict[str, Any] | None:
     try:
         known = json.loads(label.read_bytes())
-        label.touch()  # the least used go first when the cache is full
-        return {"names": [str(name) for name in known["names"]], "fixed_batch": known["fixed_batch"]}
+        names, rules = [str(name) for name in known["names"]], ShapeRules(known["rules"])
+        found = {"names": names, "fixed_batch": known["fixed_batch"], "rules": rules}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    with suppress(OSError):
+        label.touch()  # the least used go first when the cache is full
+    return found
 
 
 def _stem(network: Network, what: str, engine: str) -> Path:
     """Where a compiled pass lies in the cache, without a suffix."""
     versions = canonical(dict(library_versions()))
-    key = digest(network.identity, what, engine, network.device.type, _version(engine), code_digest(), versions)
+    made = (engine, _version(engine), _processor(engine, network.device), code_digest(), versions)
+    key = digest(network.identity, network.task, _sources(network), what, *made)
     return cache_folder("compiled") / key[:40]
+
+
+def _sources(network: Network) -> str:
+    """A hash of the code that runs: two classes of one name and the same weights may compute other things."""
+    kinds: dict[Any, None] = dict.fromkeys(type(module) for module in network.module.modules())
+    texts = []
+    code: tuple[Any, ...] = (*kinds, network._call, network._answer)
+    for kind in code:
+        try:
+            texts.append(inspect.getsource(kind))
+        except (OSError, TypeError):  # built in, made on the fly, or none
+            texts.append(getattr(kind, "__qualname__", type(kind).__qualname__))
+    return digest(*texts)
+
+
+def _processor(engine: str, device: torch.device) -> str:
+    """For which processor machine code was made."""
+    if engine != "inductor":
+        return ""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def forget(network: Network, what: str, engine: EngineName) -> None:
+    """Drop a cache entry that turned out wrong."""
+    _stem(network, what, engine).with_suffix(".json").unlink(missing_ok=True)
 
 
 def _version(engine: str) -> str:

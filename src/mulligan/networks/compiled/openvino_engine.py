@@ -35,16 +35,16 @@ def build(traced: Traced, stem: Path) -> None:
     Raises:
         NotCompiled: if OpenVINO has no word for an operation.
     """
-    import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-    from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
-    from torch.export.decomp_utils import CustomDecompTable
-
-    table = CustomDecompTable()
-    for operator in ops_to_not_decompose():
-        table.pop(operator, None)
     try:
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+        from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
+        from torch.export.decomp_utils import CustomDecompTable
+
+        table = CustomDecompTable()
+        for operator in ops_to_not_decompose():
+            table.pop(operator, None)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph: Any = traced.program.run_decompositions(table).module(check_guards=False)

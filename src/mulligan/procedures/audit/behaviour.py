@@ -234,7 +234,7 @@ def _embedding_figures(answers: Answers, seed: int) -> dict[str, Quantity]:
     centred = values - values.mean(0)
     energy = np.linalg.svd(centred, compute_uv=False) ** 2
     return {
-        "likeness of two random texts": mean(cosine, "cosine"),
+        "likeness of two random examples": mean(cosine, "cosine"),
         "effective dimensions": Quantity(
             value=float(energy.sum() ** 2 / max((energy**2).sum(), 1e-30)),
             unit="participation ratio of the covariance",
