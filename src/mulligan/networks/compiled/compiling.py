@@ -32,9 +32,9 @@ _log = logging.getLogger(__name__)
 EngineName = Literal["openvino", "inductor"]
 _ENGINES: dict[str, ModuleType] = {"openvino": openvino_engine, "inductor": inductor_engine}
 
-#: Seconds that building and reading take, before any of it was measured: a base, and one a module that runs. Measured
-#: on EfficientNet-lite0 (170 modules that run) and SmolLM2-135M (400), on 2 cores.
-_PRICES = {"openvino": (2.0, 0.03), "inductor": (20.0, 0.15)}
+#: Seconds that building takes: a base, and some for each module that runs, more where a text's length is free. Measured
+#: on EfficientNet-lite0 (200 modules that run) and SmolLM2-135M (396), on 2 cores.
+_PRICES = {"openvino": (1.5, 0.03, 0.07), "inductor": (20.0, 0.15, 0.3)}
 _READING = 1e9  # bytes of weights a second, from the cache
 
 
@@ -141,9 +141,9 @@ def expected_seconds(network: Network, what: str, engine: EngineName) -> tuple[f
     reading = 0.5 + weights / _READING
     if stem.with_suffix(".json").exists():
         return reading, True
-    base, each = _PRICES[engine]
+    base, each, each_of_text = _PRICES[engine]
     ran = sum(step.leaving for step in network.dry_run.order)
-    return base + each * ran + reading, False
+    return base + (each_of_text if isinstance(network.input, TokenInput) else each) * ran + reading, False
 
 
 def _compiled(network: Network, compute: Compute, what: str, name: EngineName, wide: bool) -> Compiled:
