@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -306,3 +308,15 @@ def test_another_way_to_answer_is_another_entry() -> None:
     other = Network(module, input=IMAGES, classes=tuple("abcd"), answer=lambda output: output * 2)
     compile_pass(one, watching(one, "head"), what="head", engine="openvino")
     assert not compile_pass(other, watching(other, "head"), what="head", engine="openvino").cached
+
+
+def test_ctrl_c_still_interrupts_when_graphs_are_gone() -> None:
+    """A library that is unloaded with its last graph once left a handler behind, and the process died of Ctrl-C."""
+    network = picture()
+    for site in ("conv", "deep"):
+        compiled = compile_pass(network, watching(network, site), what=site, engine="openvino")
+        compiled(torch.randn(2, 3, 16, 16))
+    del compiled
+    gc.collect()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ def build(traced: Traced, stem: Path) -> None:
     """
     try:
         import openvino
-        from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
         from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
         from torch.export.decomp_utils import CustomDecompTable
@@ -51,7 +51,7 @@ def build(traced: Traced, stem: Path) -> None:
             decoder = TorchFXPythonDecoder(graph)
             decoder._nodes = _Nodes(list(graph.graph.nodes))
             # Not `convert_model`: it reports home, and prepares for other frameworks for seconds.
-            frontend = FrontEndManager().load_by_framework("pytorch")
+            frontend = _frontends().load_by_framework("pytorch")
             model = frontend.convert(frontend.load(decoder))
             openvino.save_model(model, stem.with_suffix(".xml"), compress_to_fp16=False)
     except Exception as error:
@@ -66,22 +66,36 @@ class Runner:
     """
 
     def __init__(self, stem: Path, threads: int, wide: bool) -> None:
-        import openvino
-
         settings = {
             "INFERENCE_PRECISION_HINT": "f32" if wide else "bf16",
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        compiled = openvino.Core().compile_model(openvino.Core().read_model(stem.with_suffix(".xml")), "CPU", settings)
-        self._outputs = len(compiled.outputs)
-        self._request = compiled.create_infer_request()
+        self._compiled = _core().compile_model(_core().read_model(stem.with_suffix(".xml")), "CPU", settings)
+        self._outputs = len(self._compiled.outputs)
+        self._request = self._compiled.create_infer_request()
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         arrays = [tensor.contiguous().numpy() for tensor in inputs]
         # Outputs are copied: the next call writes over the request's own.
         found = self._request.infer(arrays, share_inputs=True, share_outputs=False)
         return tuple(torch.from_numpy(found[number]) for number in range(self._outputs))
+
+
+# Both are made once and kept: a library that is unloaded with the last of its objects leaves a signal handler behind
+# that is no more, and the next Ctrl-C would take the process down.
+@cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+@cache
+def _frontends() -> Any:
+    from openvino.frontend import FrontEndManager
+
+    return FrontEndManager()
 
 
 class _Nodes(list):
