@@ -69,7 +69,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         planned = min(row["of"] for row in found.values())
         # Repeats that were added once figures could be seen are said to be so.
         partial += f" ({planned} planned at first)" if planned < one["of"] else ""
-        figure = interval(list(values.values()), one["unit"])
+        figure = interval(list(values.values()), one["unit"].replace("|", "\\|"))
         lines.append(f"| {variant} | {measure} | {figure} | {ratio} | {goal} | {len(values)}{partial} |")
     return lines
 
