@@ -12,7 +12,7 @@ from activations_small import Made, a_run, assert_close, conv, reader, texts
 from torch import Tensor, nn
 
 from mulligan.activations import Plan, pool_name, record
-from mulligan.activations.passes import Wanted, compiled_pass
+from mulligan.activations.passes import EagerPass, Wanted, compiled_pass
 from mulligan.activations.planning import cut, disagreement, plan_pass
 from mulligan.activations.pools import Pool
 from mulligan.networks import ArrayInput, ImageInput, Network
@@ -178,8 +178,6 @@ def test_words_that_are_not_known() -> None:
 def test_pictures_keep_their_numbers_whatever_their_order_in_memory(tmp_path: Path) -> None:
     network = conv().with_input(ImageInput(size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3))
     wanted = Wanted(sites=tuple(network.sites("second")), pools=(Pool("full"),), answers=True)
-    from mulligan.activations.passes import EagerPass
-
     x = torch.randn(4, 3, 8, 8)
     one, other = (EagerPass(network, wanted, channels_last=how)(x, None, range(4)) for how in (False, True))
     assert disagreement(one, other) is None
@@ -220,3 +218,30 @@ def test_an_infinity_does_not_hide_a_difference() -> None:
     assert disagreement(a, {**a, "x|mean": torch.tensor([100.0])}) is not None
     assert "infinity" in str(disagreement(a, {**a, "x|max": torch.tensor([1.0, 2.0])}))
     assert "float64" in str(disagreement(a, {**a, "x|mean": torch.tensor([1.0], dtype=torch.float64)}))
+
+
+def test_a_small_network_is_given_one_thread_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.get_num_threads() == 1:
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    seen: list[int | None] = []
+
+    def timed(network: Any, run: Any, batch: Any, wanted: Any) -> float:
+        seen.append(run.threads)
+        return 0.01 if run.threads == 1 else 0.02
+
+    monkeypatch.setattr("mulligan.activations.planning._timed", timed)
+    monkeypatch.setattr("mulligan.activations.planning.expected_seconds", lambda *given: (1e9, False))
+    found = planned(conv(), Made(4000), batch=16)
+    assert 1 in seen
+    assert found.run.threads == 1
+    assert "1 thread" in found.text()
+
+
+def test_threads_are_given_back() -> None:
+    network, before = conv(), torch.get_num_threads()
+    wanted = Wanted(sites=tuple(network.sites("second")), pools=(Pool("mean"),), answers=True)
+    inside: list[int] = []
+    network.module.register_forward_hook(lambda *given: inside.append(torch.get_num_threads()))
+    EagerPass(network, wanted, threads=1)(torch.randn(2, 3, 8, 8), None, range(2))
+    assert inside[-1] == 1
+    assert torch.get_num_threads() == before

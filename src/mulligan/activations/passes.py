@@ -7,8 +7,8 @@ answers ends at its last site.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -73,11 +73,13 @@ class EagerPass:
     Attributes:
         channels_last: pictures are given channel by channel within each pixel, which CPUs convolve faster; nothing of
             the network is changed.
+        threads: how many of torch's threads a batch is given; None: as many as torch has.
     """
 
     network: Network
     wanted: Wanted
     channels_last: bool = False
+    threads: int | None = None
     engine: str = field(default="eager", init=False)
 
     def __call__(self, x: Tensor, mask: Tensor | None, ids: Sequence[object]) -> dict[str, Tensor]:
@@ -85,7 +87,8 @@ class EagerPass:
             x = x.contiguous(memory_format=torch.channels_last)
         if x.device.type == "cpu" and self.network.device.type == "cuda":
             x = x.pin_memory()
-        return _compute(self.network, self.wanted, x, mask, ids, stop=not self.wanted.answers)
+        with _threads(self.threads):
+            return _compute(self.network, self.wanted, x, mask, ids, stop=not self.wanted.answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,19 @@ def _compute(
         if wanted.answers:
             kept.update(_answers(network, network.answer_unchecked(output), x))
     return kept
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _rounding(network: Network, wanted: Wanted) -> AbstractContextManager[Any]:

@@ -52,7 +52,9 @@ class Planned:
 
     def text(self) -> str:
         """One line for a person."""
-        return f"recording with {self.run.engine}, {self.batch} examples at a time: {self.why}"
+        threads = getattr(self.run, "threads", None)
+        how = f", {threads} thread" if threads == 1 else ""
+        return f"recording with {self.run.engine}, {self.batch} examples at a time{how}: {self.why}"
 
 
 def plan_pass(
@@ -98,9 +100,16 @@ def plan_pass(
     left = each * len(rows)
     if fast == "auto" and left < 1:
         return Planned(eager, size, f"all of it takes {_said(left)}", each, tokens)
+    if network.device.type == "cpu" and once < _LONG_ENOUGH and torch.get_num_threads() > 1:
+        # Small layers lose more to handing work between threads than they gain.
+        alone = EagerPass(network, wanted, threads=1)
+        quick = min(_timed(network, alone, first, wanted) for _ in range(2))
+        if quick < once:
+            eager, once, each = alone, quick, quick / len(first.x)
+            left = each * len(rows)
     if _of_pictures(network, input) and left > 4 * once:
         # What CPUs convolve fastest, for free: only the order of axes in memory.
-        turned = EagerPass(network, wanted, channels_last=True)
+        turned = EagerPass(network, wanted, channels_last=True, threads=eager.threads)
         _timed(network, turned, first, wanted)
         quick = _timed(network, turned, first, wanted)
         if quick < once:
