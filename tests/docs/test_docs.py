@@ -34,9 +34,13 @@ def commands() -> dict[str, set[str]]:
     """The options of each command."""
     group = typer.main.get_command(app)
     return {
-        name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        name: {option for option in _words(command) if option.startswith("--")}
         for name, command in group.commands.items()
     }
+
+
+def _words(command: typer.core.TyperCommand) -> list[str]:
+    return [word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)]
 
 
 def importing_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
