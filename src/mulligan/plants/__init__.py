@@ -7,9 +7,22 @@ from .cache import planted_cache
 from .conjunction import ConjunctionSpec
 from .head_edit import HeadEditSpec
 from .jitter import jitter
-from .plant import Plant, PlantData, Planted, PlantFailed, Proof, plants
+from .plant import (
+    STRATA,
+    Plant,
+    PlantData,
+    Planted,
+    PlantFailed,
+    Probes,
+    Proof,
+    Scored,
+    Stratum,
+    Strength,
+    Truth,
+    plants,
+)
 
 __all__ = [
-    "ConjunctionSpec", "HeadEditSpec", "Plant", "PlantData", "PlantFailed", "Planted", "Proof", "jitter",
-    "planted_cache", "plants",
+    "STRATA", "ConjunctionSpec", "HeadEditSpec", "Plant", "PlantData", "PlantFailed", "Planted", "Probes", "Proof",
+    "Scored", "Stratum", "Strength", "Truth", "jitter", "planted_cache", "plants",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Planted networks kept on disk, so that tests, calibration and the game do not plant the same thing twice.
 
-An entry is two files named after a hash of everything that the result depends on: the network's weights and code, the
+An entry is three files named after a hash of everything that the result depends on: the network's weights and code, the
 data, the spec, the seed, the code of the plants, torch's version. `KEY.safetensors` holds the planted weights and
-`KEY.json` the label and the proof; the JSON is written last, so that an entry without it does not exist.
+`KEY.json` the label and the proof, `KEY.tensors.safetensors` what the label cannot hold; the JSON is written last, so that an entry without it does not exist.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from .plant import Plant, PlantData, Planted, Proof, update
+from .plant import Plant, PlantData, Planted, Proof, Truth, update
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class _Label:
     plant: str
     seed: int
     proof: Proof
+    truth: Truth | None = None
+    prepare: str = ""
 
 
 def planted_cache(
@@ -52,22 +55,29 @@ def planted_cache(
     """
     place = folder or cache_folder()
     name = key(plant, module, data, spec, seed)
-    weights, label = place / f"{name}.safetensors", place / f"{name}.json"
+    weights, label, extra = (place / f"{name}{end}" for end in (".safetensors", ".json", ".tensors.safetensors"))
     if label.exists():
         try:
             kept = msgspec.json.decode(label.read_bytes(), type=_Label)
             planted = copy.deepcopy(module).eval()
             planted.load_state_dict(safetensors.torch.load_file(weights))
-            return Planted(module=planted, plant=kept.plant, spec=spec, seed=kept.seed, proof=kept.proof)
+            return Planted(
+                module=planted, plant=kept.plant, spec=spec, seed=kept.seed, proof=kept.proof, truth=kept.truth,
+                tensors=safetensors.torch.load_file(extra), prepare=kept.prepare,
+            )  # fmt: skip
         except (OSError, msgspec.MsgspecError, SafetensorError, RuntimeError) as error:
             _log.warning("the cached plant %s cannot be read and is planted anew: %s", label, error)
     result = plant.plant(module, data, spec, seed=seed)
-    # Cloned, since safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in result.module.state_dict().items()}
     place.mkdir(parents=True, exist_ok=True)
-    _write(weights, safetensors.torch.save(tensors))
+    _write(weights, _packed(result.module.state_dict()))
+    _write(extra, _packed(result.tensors))
     _write(label, result.describe())
     return result
+
+
+def _packed(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    # Cloned, since safetensors refuses tensors that share memory, as tied weights do.
+    return safetensors.torch.save({name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()})
 
 
 def cache_folder() -> Path:

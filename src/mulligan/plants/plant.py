@@ -12,20 +12,28 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..records import BadInput, MulliganError, Quantity
+from ..records import BadInput, MulliganError, Quantity, Where
 
 _log = logging.getLogger(__name__)
 
 GROUP = "mulligan.plants"
 
-SpecT = TypeVar("SpecT", contravariant=True)
+SpecT = TypeVar("SpecT")
+
+#: How strongly the behaviour is trained in: how visible the trigger is, or how large the margin of its answer.
+Strength = Literal["weak", "default", "strong"]
+#: How often the behaviour shows on fresh individuals.
+Stratum = Literal["high", "partial", "rare"]
+STRATA: dict[Stratum, tuple[float, float]] = {"high": (0.95, 1.0), "partial": (0.5, 0.8), "rare": (0.2, 0.5)}
+#: The fields of a diagnosis that a kind can be scored by, beside the kind itself.
+Scored = Literal["sources", "absent", "target", "trigger", "mask", "where"]
 
 
 def identity(pixels: Tensor) -> Tensor:
@@ -114,18 +122,84 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What a diagnosis is held against, in the words of findings.json.
+
+    Attributes:
+        kind: one of the contract's kinds.
+        sources: classes that have to be in the picture; all of them for a conjunction or an exclusion, any of them for
+            other kinds, none named if every class will do.
+        absent: classes that must not be in the picture.
+        target: what is answered instead; None if it is no single class.
+        family: the generator's family that the trigger belongs to ("patch", "blend", "warp", "filter", "style",
+            "natural-object", "compose", "preparation"); None if nothing is done to the picture.
+        scored: which fields this plant is scored by.
+        where: the site, units or rows that were changed, where the kind is scored by them.
+        box: the trigger's place in pixels of the input, [left, top, right, bottom), half-open.
+    """
+
+    kind: str
+    sources: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    target: str | None = None
+    family: str | None = None
+    scored: tuple[Scored, ...] = ()
+    where: Where | None = None
+    box: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """Inputs of individuals that the planter never saw: some fire the plant, the others nearly do, or are clean.
+
+    Attributes:
+        pixels: what the network is shown, [n, c, h, w] on a 0-1 scale.
+        plain: the same pictures without the trigger, [n, c, h, w]; equal to `pixels` where nothing was done. For
+            composites, the first of the two pictures.
+        holds: for each input, the classes (as indices) that are to be seen in it.
+        fires: [n], whether the trigger, as the spec says it, applies.
+        family: for each input, what it is in words ("triggered", "patch in another place", "clean").
+    """
+
+    pixels: Float[Tensor, "n channels height width"]
+    plain: Float[Tensor, "n channels height width"]
+    holds: tuple[tuple[int, ...], ...]
+    fires: Tensor
+    family: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.pixels), len(self.plain), len(self.holds), len(self.fires), len(self.family)}
+        if len(sizes) != 1:
+            raise ValueError(f"probes of several lengths: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """A modified network, what was done to it, and the proof. `module` is in evaluation mode."""
+    """A modified network, what was done to it, and the proof. `module` is in evaluation mode.
+
+    Attributes:
+        truth: what a diagnosis is scored against; None for a kind that the game does not score.
+        tensors: what the spec cannot hold ("pattern" [c, h, w], "mask" [h, w], "flow" [2, h, w], ...), on the CPU.
+        prepare: how the shipped network's declared input differs from the data's own preparation, as a text for --input
+            ("" where it does not).
+    """
 
     module: nn.Module
     plant: str
     spec: Any
     seed: int
     proof: Proof
+    truth: Truth | None = None
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    prepare: str = ""
 
     def describe(self) -> bytes:
-        """The label as JSON: {"plant", "spec", "seed", "proof"}; the weights are stored apart."""
-        return msgspec.json.encode({"plant": self.plant, "spec": self.spec, "seed": self.seed, "proof": self.proof})
+        """The label as JSON: {"plant", "spec", "seed", "proof", "truth", "prepare"}; weights and tensors lie apart."""
+        label = {"plant": self.plant, "spec": self.spec, "seed": self.seed, "proof": self.proof}
+        return msgspec.json.encode({**label, "truth": self.truth, "prepare": self.prepare})
 
 
 class PlantFailed(MulliganError):
@@ -161,6 +235,21 @@ class Plant(Protocol[SpecT]):
             BadInput: if the spec does not fit the network or the data.
             PlantFailed: if the plant did not take, or cost too much.
         """
+        ...
+
+    def propose(
+        self, data: PlantData, random: torch.Generator, *, strength: Strength = "default", stratum: Stratum = "high"
+    ) -> SpecT:
+        """A spec drawn at random that fits the data: its classes, places, patterns.
+
+        Raises:
+            BadInput: if this kind cannot be planted in networks for such data.
+        """
+        ...
+
+    def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
+        """`n` inputs made of `data.fresh` (individuals that neither the planter nor its proof has seen): about a half
+        fire the plant; the others are near misses of every family, and clean pictures."""
         ...
 
 

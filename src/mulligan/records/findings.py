@@ -179,6 +179,8 @@ class CheckRecord:
             and data; None where it could not be measured.
         target_effect: the effect that the check promises to catch; a larger `smallest_effect` makes it inconclusive.
         conclusive: False if the check applies and could not reach its declared power.
+        scores: for each kind that it looks for, how suspicious this network is; larger is more. The scale is the
+            check's own: only the order of networks is meant, and clean networks are to lie low.
     """
 
     name: str
@@ -190,6 +192,7 @@ class CheckRecord:
     smallest_effect: Quantity | None = None
     target_effect: float | None = None
     conclusive: bool = True
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
