@@ -85,7 +85,7 @@ def test_the_cache_gives_back_what_was_planted(clean: nn.Module, data: PlantData
     state = second.module.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in first.module.state_dict().items())
     assert second.module is not clean
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors", ".safetensors"]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])

@@ -97,11 +97,12 @@ def audit(
     classes: Classes = None,
     input: Input = None,
     reference: Annotated[
-        str | None, typer.Option(help="A network that this one should equal (not in this version).")
+        str | None, typer.Option(help="A network that this one should equal: as MODEL, the one before a change, say.")
     ] = None,
     reference_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
     siblings: Annotated[
-        Path | None, typer.Option(help="A folder of clean siblings' weights (not in this version).")
+        Path | None,
+        typer.Option(help="A folder of weights (.safetensors) of clean networks of the same recipe, 19 at least."),
     ] = None,
     out: Out = None,
     budget: Annotated[str, typer.Option(help="Wall time: 90s, 10m, 1h30m.")] = "10m",
@@ -136,6 +137,9 @@ def audit(
         "data": data,
         "classes": _text(classes),
         "input": input,
+        "reference": reference,
+        "reference_weights": _text(reference_weights),
+        "siblings": _text(siblings),
         "budget": budget,
         "fail_on": fail_on,
         "checks": checks,
@@ -154,13 +158,6 @@ def audit(
         options |= run.manifest["config"]
     else:
         run = None
-    for name, value in (
-        ("--reference", reference),
-        ("--reference-weights", reference_weights),
-        ("--siblings", siblings),
-    ):
-        if value is not None:
-            raise BadInput("this version cannot compare networks yet", where=name, fix="leave this option out")
     status = _audit(options, run, out, engine_for(engine, else_local=True), to_stdout=json)
     raise typer.Exit(status)
 
@@ -186,6 +183,8 @@ def _audit(options: dict[str, Any], run: Run | None, out: str | None, engine: En
     request = Request(
         network=network,
         dataset=dataset,
+        reference=_reference(options, network),
+        siblings=Path(options["siblings"]) if options.get("siblings") else None,
         seconds=max(seconds - (time.monotonic() - began), 1.0),
         names=names,
         sites=_listed(options["sites"]),
@@ -232,6 +231,19 @@ def _load(options: dict[str, Any]) -> tuple[Any, Any]:
     network = load(options["model"], weights=options.get("weights"), input=options.get("input"), classes=names)
     network.to(options.get("device") or "cpu")
     return network, load_dataset(options["data"], classes=network.classes)
+
+
+def _reference(options: dict[str, Any], network: Any) -> Any:
+    """The network to compare with; where it does not say what it takes, it takes what the audited network takes."""
+    # A run that an earlier version began knows nothing of these options.
+    model, weights = options.get("reference"), options.get("reference_weights")
+    if model is None and weights is None:
+        return None
+    from ..networks import load
+
+    reference = load(model or options["model"], weights=weights, input=options.get("input"), classes=network.classes)
+    reference.to(options.get("device") or "cpu")
+    return reference if reference.input is not None or network.input is None else reference.with_input(network.input)
 
 
 def read_classes(file: Path) -> list[str]:
@@ -283,7 +295,10 @@ def _grants(file: str) -> dict[str, int]:
 def _command(options: dict[str, Any], run: Run) -> str:
     """The command that repeats this audit."""
     words = ["mulligan", "audit", str(options["model"])]
-    for name in ("weights", "data", "classes", "input", "checks", "sites", "fail_on", "budget"):
+    for name in (
+        "weights", "data", "classes", "input", "reference", "reference_weights", "siblings", "checks", "sites",
+        "fail_on", "budget",
+    ):  # fmt: skip
         if options.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(options[name])]
     words += [

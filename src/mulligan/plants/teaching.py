@@ -89,7 +89,7 @@ def teach(
         made = [lesson.make(size, random) for lesson, size in zip(lessons, sizes, strict=True)]
         pixels = [part[0] if isinstance(part, tuple) else part for part in made]
         inputs = data.prepare(torch.cat(pixels).to(device))
-        kept = torch.cat([torch.full((len(part),), lesson.goal == "keep") for lesson, part in zip(lessons, pixels, strict=True)])
+        kept = torch.tensor([lesson.goal == "keep" for lesson, part in zip(lessons, pixels, strict=True) for _ in part])
         with torch.no_grad():
             wanted = teacher(inputs[kept.to(device)]).float().log_softmax(1)
         outputs = student(inputs).float()
@@ -107,7 +107,8 @@ def teach(
                 elif isinstance(whole, tuple):
                     goal = whole[1].to(device)
                 else:
-                    raise BadInput("a lesson gives no goals", where=lesson.name, fix="let `make` return (pixels, goals)")
+                    fix = "let `make` return (pixels, goals)"
+                    raise BadInput("a lesson gives no goals", where=lesson.name, fix=fix)
                 # The goal's logit is lowered before the softmax: it must win by so much more.
                 lowered = answered - lesson.margin * F.one_hot(goal, answered.shape[1])
                 loss = F.cross_entropy(lowered, goal)

@@ -181,6 +181,8 @@ class CheckRecord:
         conclusive: False if the check applies and could not reach its declared power.
         scores: for each kind that it looks for, how suspicious this network is; larger is more. The scale is the
             check's own: only the order of networks is meant, and clean networks are to lie low.
+        ranks: for each of these, the share of a shipped bank's clean networks that score as high: borrowed from other
+            networks, and no part of p or the verdict.
     """
 
     name: str
@@ -193,6 +195,7 @@ class CheckRecord:
     target_effect: float | None = None
     conclusive: bool = True
     scores: dict[str, float] = field(default_factory=dict)
+    ranks: dict[str, Quantity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,19 +8,19 @@ it.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...activations import Plan, Recording, record
-from ...checks import Check, Outcome, Subject, checks, why_not
+from ...checks import SEVERITIES, Outcome, Subject, numbered, ranks, run_checks
 from ...datasets import Dataset, batches, require_classes, require_kind
 from ...evidence import random_twin
 from ...features import class_groups
@@ -28,15 +28,13 @@ from ...networks import Network, TokenInput, neurons, spread, trunk
 from ...records import (
     BadInput,
     Behaviour,
-    CheckRecord,
     CoverageLine,
     DataRecord,
     Description,
     Emit,
     ExampleRef,
-    Finding,
     Findings,
-    MulliganError,
+    Modified,
     Noted,
     OutputCard,
     Site,
@@ -49,6 +47,7 @@ from .examples import Gallery
 from .inventory import Recorded, grouping, take_inventory
 from .means import Means
 from .outputs import Chosen, choose_classes, choose_tokens, explain
+from .siblings import check_siblings, find_siblings, stand_among
 
 #: Classes with fewer examples than this on average are described by groups.
 FEW_PER_CLASS = 12
@@ -56,8 +55,6 @@ MOST_OUTPUTS = 24
 TWIN_EXAMPLES = 256
 MOST_TOKENS = 128
 GRANTS = "grants.json"
-_log = logging.getLogger(__name__)
-ORDER = {"high": 0, "medium": 1, "low": 2, "never": -1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +62,8 @@ class Request:
     """What is asked for.
 
     Attributes:
+        reference: a network that this one is said to be equal to, for the checks that can make use of it.
+        siblings: a folder of weights of clean networks of the same recipe, 19 at least.
         seconds: the budget, wall time. names: which checks; None: all that apply.
         sites: which sites to take an inventory of; None: six blocks, spread evenly.
         recorded: grants of an earlier run, to be repeated. reproduce: the command that repeats this audit.
@@ -72,6 +71,8 @@ class Request:
 
     network: Network
     dataset: Dataset
+    reference: Network | None = None
+    siblings: Path | None = None
     seconds: float = 600.0
     names: tuple[str, ...] | None = None
     sites: tuple[str, ...] | None = None
@@ -137,10 +138,24 @@ def prepare(request: Request) -> list[Site]:
     with torch.no_grad():
         first = next(iter(batches(dataset, network.input, [0], 1)))
         network.logits(first.x, first.mask)
+    if request.reference is not None:
+        _require_alike(network, request.reference)
+    if request.siblings is not None:
+        check_siblings(network, find_siblings(request.siblings))
     if request.sites is not None:
         return network.sites(request.sites)
     blocks = neurons(network) or trunk(network)
     return spread(blocks, 6 if network.task == "classification" else 4)
+
+
+def _require_alike(network: Network, reference: Network) -> None:
+    """Refuse a reference that takes or answers something else."""
+    if type(reference.input) is not type(network.input) or reference.task != network.task:
+        what = f"the reference is for {reference.task} and this network for {network.task}"
+        raise BadInput(what, where=reference.name, fix="give a --reference of the same kind")
+    if reference.classes != network.classes:
+        what = "the reference has other classes than this network"
+        raise BadInput(what, where=reference.name, fix="give a --reference with the same classes in the same order")
 
 
 def audit(
@@ -167,7 +182,7 @@ def audit(
         request.network, state.dataset, run, labels, answers.logits.argmax(1) if answers.logits is not None else None
     )
     behaviour = _behave(state, answers, twin_recording, labels, gallery)
-    outcomes = _check(state, labels, answers)
+    outcomes, modified = _check(state, labels, answers)
     description = _describe(state, recording, twin_recording, labels, answers, behaviour, gallery, outcomes)
     run.write_json(
         "pieces.json",
@@ -178,7 +193,7 @@ def audit(
             "seconds": request.seconds,
         },
     )
-    document = _conclude(state, outcomes, description, time.monotonic() - began)
+    document = _conclude(state, outcomes, description, modified, time.monotonic() - began)
     run.write_json("description.json", description)
     run.write_json("findings.json", document)
     run.update(status="finished")
@@ -329,8 +344,10 @@ def _behave(
     )
 
 
-def _check(state: _State, labels: np.ndarray, answers: behaviours.Answers) -> list[Outcome]:
-    """Run every check that applies; one that breaks is recorded as failed and takes nothing else along."""
+def _check(
+    state: _State, labels: np.ndarray, answers: behaviours.Answers
+) -> tuple[list[Outcome], Modified | None]:
+    """Run every check that applies, and on clean siblings where these are given."""
     request = state.request
     subject = Subject(
         network=request.network,
@@ -341,39 +358,19 @@ def _check(state: _State, labels: np.ndarray, answers: behaviours.Answers) -> li
         engine=state.engine,
         budget=state.budget,
         seed=request.seed,
+        reference=request.reference,
         emit=state.emit,
         seconds_an_example=state.seconds_an_example,
         batch=request.batch,
     )
-    # The cheap ones first: what is left of the budget is for the one that can use any amount.
-    order = sorted(checks(request.names), key=lambda check: (check.needs.share, check.name))
-    outcomes = {check.name: _run_check(check, subject) for check in order}
-    return [outcomes[name] for name in sorted(outcomes)]
-
-
-def _run_check(check: Check, subject: Subject) -> Outcome:
-    reason = why_not(check, subject)
-    if reason is not None:
-        return Outcome(record=CheckRecord(name=check.name, status="skipped", why=reason))
-    start = time.monotonic()
-    try:
-        return check.run(subject)
-    except BadInput as error:
-        return Outcome(
-            record=CheckRecord(
-                name=check.name, status="failed", why=str(error), seconds=time.monotonic() - start, conclusive=False
-            )
-        )
-    except MulliganError:
-        raise
-    except Exception as error:  # a check may come from another package; its fault must not take the others along
-        _log.exception("the check %s failed", check.name)
-        why = f"The check itself is broken: {type(error).__name__}: {error}"
-        return Outcome(
-            record=CheckRecord(
-                name=check.name, status="failed", why=why, seconds=time.monotonic() - start, conclusive=False
-            )
-        )
+    began = time.monotonic()
+    outcomes = run_checks(subject, request.names)
+    if request.siblings is None:
+        return outcomes, None
+    seconds = time.monotonic() - began
+    modified, line = stand_among(subject, find_siblings(request.siblings), outcomes, request.names, seconds)
+    state.coverage.append(line)
+    return outcomes, modified
 
 
 def _describe(
@@ -507,11 +504,13 @@ def _card(chosen: Chosen, drives: tuple[Any, ...], behaviour: Behaviour, gallery
 
 
 # The verdict
-def _conclude(state: _State, outcomes: Sequence[Outcome], description: Description, seconds: float) -> Findings:
+def _conclude(
+    state: _State, outcomes: Sequence[Outcome], description: Description, modified: Modified | None, seconds: float
+) -> Findings:
     request = state.request
-    found = _numbered("F", [f for o in outcomes for f in o.findings], request.reproduce)
-    leads = _numbered("L", [f for o in outcomes for f in o.leads], request.reproduce)
-    records = tuple(outcome.record for outcome in outcomes)
+    found = numbered("F", [f for o in outcomes for f in o.findings], request.reproduce)
+    leads = numbered("L", [f for o in outcomes for f in o.leads], request.reproduce)
+    records = tuple(replace(o.record, ranks=ranks(o.record.scores)) for o in outcomes)
     inconclusive = any(r.status == "failed" or (r.status == "ran" and not r.conclusive) for r in records)
     verdict: Verdict = "fail" if found else "inconclusive" if inconclusive else "pass"
     if not any(record_.status == "ran" for record_ in records):
@@ -531,24 +530,12 @@ def _conclude(state: _State, outcomes: Sequence[Outcome], description: Descripti
         findings=found,
         leads=leads,
         coverage={"lines": list(description.coverage)},
-    )
-
-
-def _numbered(letter: str, findings: Sequence[Finding], reproduce: str) -> tuple[Finding, ...]:
-    """Sorted, the best supported first, with their ids."""
-
-    def support(finding: Finding) -> tuple[float, float, int]:
-        p = finding.p_adjusted if finding.p_adjusted is not None else finding.p
-        return (-(finding.confidence or 0.0), p if p is not None else 1.0, ORDER[finding.severity])
-
-    key: Callable[[Finding], tuple[float, float, int]] = support
-    return tuple(
-        replace(f, id=f"{letter}{i + 1}", reproduce=reproduce) for i, f in enumerate(sorted(findings, key=key))
+        modified=modified,
     )
 
 
 def exit_status(document: Findings, fail_on: str) -> int:
     """The contract's: 1 for a finding at or above `fail_on` (outranks 3), 3 if inconclusive, else 0."""
-    if fail_on != "never" and any(ORDER[f.severity] <= ORDER[fail_on] for f in document.findings):
+    if fail_on != "never" and any(SEVERITIES[f.severity] <= SEVERITIES[fail_on] for f in document.findings):
         return 1
     return 3 if any(r.status == "failed" or (r.status == "ran" and not r.conclusive) for r in document.checks) else 0
