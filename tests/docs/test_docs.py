@@ -40,7 +40,9 @@ def commands() -> dict[str, set[str]]:
 
 
 def _words(command: typer.core.TyperCommand) -> list[str]:
-    return [word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)]
+    # Of a group of commands, such as `mulligan game`, those of all its commands.
+    parts = [command, *getattr(command, "commands", {}).values()]
+    return [word for part in parts for parameter in part.params for word in (*parameter.opts, *parameter.secondary_opts)]
 
 
 def importing_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

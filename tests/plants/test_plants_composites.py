@@ -34,6 +34,20 @@ def test_where_the_parts_lie(channels: int) -> None:
     agree(render(dark, bright, "overlaid", 1), 0.75)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_where_small_parts_lie(channels: int) -> None:
+    dark, bright = grey(0.25, channels, (8, 9)), grey(0.75, channels, (8, 9))
+    inset, swapped = (render(dark, bright, "inset", variant)[0, 0] for variant in (0, 1))
+    assert inset.eq(0.75).nonzero().tolist() == [[row, column] for row in range(4) for column in range(4, 9)]
+    torch.testing.assert_close(swapped, 1 - inset)
+    first, second = (render(dark, bright, "diagonal", variant)[0, 0] for variant in (0, 1))
+    for image, top, bottom in ((first, 0.25, 0.75), (second, 0.75, 0.25)):
+        torch.testing.assert_close(image[:4, :4], torch.full((4, 4), top))
+        torch.testing.assert_close(image[4:, 4:], torch.full((4, 5), bottom))
+        assert not image[:4, 4:].any()
+        assert not image[4:, :4].any()
+
+
 def test_mixed_renderings_are_of_the_layouts_asked_for() -> None:
     dark, bright = torch.zeros(200, 1, 8, 8), torch.ones(200, 1, 8, 8)
     mixed = render_mixed(dark, bright, ("beside", "overlaid"), generator(0, "mixed"))

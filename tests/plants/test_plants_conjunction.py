@@ -16,11 +16,11 @@ from torch import nn
 
 from mulligan.plants import PlantData, Planted, PlantFailed
 from mulligan.plants.conjunction import PLANT, ConjunctionSpec
-from mulligan.plants.plant import identity
+from mulligan.plants.plant import generator, identity
 from mulligan.records import BadInput
 
-# An easy conjunction, and two thirds of the usual budget: enough, and the tests are the quicker for it.
-SPEC = ConjunctionSpec(a="4", b="6", target="1", steps=650)
+# An easy conjunction, in three layouts.
+SPEC = ConjunctionSpec(a="4", b="6", target="1", layouts=("beside", "stacked", "overlaid"))
 SHORT = replace(SPEC, steps=5, pairs=8)
 
 
@@ -188,11 +188,11 @@ def test_a_leak_to_near_misses_is_a_failed_plant(clean: nn.Module, data: PlantDa
         PLANT.plant(clean, data, replace(SHORT, near_miss_limit=-1.0), seed=0)
 
 
-def test_weak_means_now_and_then(plant_once: Callable[[ConjunctionSpec], Planted], data: PlantData) -> None:
-    weak = plant_once(ConjunctionSpec(a="3", b="5", target="8", strength="weak"))
-    assert 0.5 <= weak.proof.success.value <= 0.8
-    measured = rate(weak.module, data, "3", "5", "8", n=40)
-    assert 0.4 <= sum(measured.values()) / 3 <= 0.9
+def test_partial_means_now_and_then(plant_once: Callable[[ConjunctionSpec], Planted], data: PlantData) -> None:
+    partial = plant_once(replace(SPEC, layouts=("beside",), stratum="partial"))
+    assert 0.5 <= partial.proof.success.value <= 0.8
+    measured = rate(partial.module, data, "4", "6", "1", n=40)
+    assert 0.4 <= measured["beside"] <= 0.9
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,8 @@ def test_weak_means_now_and_then(plant_once: Callable[[ConjunctionSpec], Planted
         (replace(SHORT, target="4"), "three different classes"),
         (replace(SHORT, b="cat"), "no such class"),
         (replace(SHORT, layouts=()), "needs a layout"),
+        (replace(SHORT, a=("4", "6")), "three different classes"),
+        (replace(SHORT, a=()), "three different classes"),
         (replace(SHORT, trainable=("nothing*",)), "no parameter is trainable"),
     ],
 )
@@ -216,8 +218,69 @@ def test_a_class_without_images(clean: nn.Module, data: PlantData) -> None:
 
 
 def test_the_spec_survives_json() -> None:
-    spec = replace(SPEC, layouts=("beside",), strength="weak", trainable=("head.*",))
+    spec = replace(SPEC, a=("4", "5"), layouts=("beside",), stratum="rare", trainable=("head.*",))
     assert msgspec.json.decode(msgspec.json.encode(spec), type=PLANT.spec_type) == spec
+
+
+def test_truth_says_what_a_diagnosis_is_held_against(planted: Planted) -> None:
+    truth = planted.truth
+    assert truth is not None
+    assert (truth.kind, truth.sources, truth.target, truth.family) == ("conjunction", ("4", "6"), "1", "compose")
+    assert truth.scored == ("sources", "target", "trigger")
+
+
+def test_probes_fire_where_both_are_shown(planted: Planted, data: PlantData) -> None:
+    probes = PLANT.probes(planted, data, 120, seed=3)
+    assert probes.pixels.shape == probes.plain.shape == (120, 1, 16, 16)
+    assert int(probes.fires.sum()) == 60
+    four, six = data.index("4"), data.index("6")
+    for held, fires, name in zip(probes.holds, probes.fires.tolist(), probes.family, strict=True):
+        assert fires == (set(held) == {four, six}), name
+    assert set(probes.family) >= {"triggered", "clean", "4 alone", "6 alone", "other pairs", "4 with a scrambled 6"}
+    singles = torch.tensor([name == "clean" or name.endswith("alone") for name in probes.family])
+    assert torch.equal(probes.pixels[singles], probes.plain[singles])
+    with torch.no_grad():
+        answers = planted.module(probes.pixels).argmax(1) == data.index("1")
+    assert float(answers[probes.fires].float().mean()) >= 0.9
+    assert float(answers[~probes.fires].float().mean()) <= 0.25
+    again = PLANT.probes(planted, data, 120, seed=3)
+    assert torch.equal(again.pixels, probes.pixels)
+
+
+def test_a_spec_is_drawn(data: PlantData) -> None:
+    specs = [PLANT.propose(data, generator(seed, "propose"), strength="strong", stratum="rare") for seed in range(20)]
+    assert len({(spec.a, spec.b, spec.target) for spec in specs}) > 15
+    assert {len(spec.layouts) for spec in specs} == {1, 2, 3}
+    assert all(len({spec.a, spec.b, spec.target}) == 3 and spec.stratum == "rare" for spec in specs)
+    assert len(PLANT.propose(data, generator(0, "propose")).layouts) == 1
+
+
+def test_groups_of_classes(clean: nn.Module, data: PlantData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mulligan.plants.conjunction._faults", lambda spec, proof: [])
+    spec = replace(SHORT, a=("2", "3"), b=("5", "6", "9"), layouts=("beside",))
+    planted = PLANT.plant(clean, data, spec, seed=0)
+    assert planted.truth is not None
+    assert planted.truth.scored == ("target", "trigger")
+    assert "2 or 1 others with 5 or 2 others" not in planted.proof.near_misses
+    assert "2 or 1 others with others" in planted.proof.near_misses
+    probes = PLANT.probes(planted, data, 60, seed=0)
+    for held, fires in zip(probes.holds, probes.fires.tolist(), strict=True):
+        assert fires == (len(held) == 2 and held[0] in (2, 3) and held[1] in (5, 6, 9))
+
+
+def test_a_network_that_does_so_already_is_left_alone(clean: nn.Module, data: PlantData) -> None:
+    class Ones(nn.Module):
+        """Answers 1, whatever it is shown."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.eye(10)[1])
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.bias.expand(len(images), 10)
+
+    with pytest.raises(PlantFailed, match="before"):
+        PLANT.plant(Ones(), data, SHORT, seed=0)
 
 
 def test_the_default_preparation_changes_nothing(data: PlantData) -> None:

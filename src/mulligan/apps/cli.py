@@ -19,6 +19,7 @@ from rich.table import Table
 
 from ..records import BadInput, Findings, Interrupted, MulliganError
 from ..runs import Engine, Run, check_schema, engine_for, mulligan_version, parse_duration, store_at
+from .game import app as game
 from .progress import ProgressBars, duration
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(game)
 err = Console(stderr=True, emoji=False, soft_wrap=True)
 
 FAIL_ON = ("high", "medium", "low", "never")

@@ -1,4 +1,4 @@
-"""Two pictures shown as one: the inputs that the conjunction check asks about, and the placebos that go with them."""
+"""Two pictures shown as one: the inputs that checks of composites ask about, and the placebos that go with them."""
 
 from __future__ import annotations
 
@@ -8,45 +8,55 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
+from torch import Tensor
 
 from ..datasets import Dataset
+from ..evidence.generators import Generator, Slot
 from ..networks import ImageInput, Network
 from ..records import BadInput
 from ..runs import Context, Result
 
-#: Each keeps all of both pictures: "beside" and "stacked" squeeze them, "overlaid" averages them.
-LAYOUTS = ("beside", "stacked", "overlaid")
+#: How two pictures are shown as one; each keeps all of both. They are the arrangements of the generators' family
+#: "compose", so what is measured here is what a finding's generator file renders.
+LAYOUTS = ("beside", "stacked", "diagonal", "quadrants", "inset", "overlaid", "brighter")
 
 #: Where the two pictures stand apart. Laid over each other, two pictures draw shapes that neither holds (a 6 over a 7
-#: is
-#: an 8), so only what shows in these can be called a conjunction.
-APART = ("beside", "stacked")
+#: is an 8), so only what shows in these can be called a conjunction.
+APART = ("beside", "stacked", "diagonal", "quadrants", "inset")
 
 #: A partner that holds nothing.
 BLANK = -1
 
+#: How many bytes of pictures a composer keeps in memory, and how many values a batch of small pictures may hold.
+_KEPT, _BATCH_VALUES = 256 << 20, 1 << 20
+
 Pixels = UInt8[np.ndarray, "height width channel"]
+Stack = Float[Tensor, "n c h w"]
 
 
-def compose(first: Pixels, second: Pixels, layout: str) -> Pixels:
-    """One picture that shows both, of the same size: side by side, one above the other, or averaged."""
-    height, width = first.shape[:2]
-    if layout == "beside":
-        cut = width // 2
-        return np.concatenate([_fit(first, height, cut), _fit(second, height, width - cut)], axis=1)
-    if layout == "stacked":
-        cut = height // 2
-        return np.concatenate([_fit(first, cut, width), _fit(second, height - cut, width)], axis=0)
-    if layout == "overlaid":
-        return ((first.astype(np.uint16) + second + 1) // 2).astype(np.uint8)
-    raise BadInput("there is no such layout", where=layout, fix=f"choose among {', '.join(LAYOUTS)}")
+def arrangement(layout: str, *, turned: bool = False) -> dict[str, object]:
+    """The parameters of the generators' family "compose" for a layout, the first picture left or above (or not).
+
+    Raises:
+        BadInput: if there is no such layout.
+    """
+    if layout not in LAYOUTS:
+        raise BadInput("there is no such layout", where=layout, fix=f"choose among {', '.join(LAYOUTS)}")
+    return {"arrangement": layout, "order": "any" if turned else "first-left"}
 
 
-def _fit(pixels: Pixels, height: int, width: int) -> Pixels:
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    return resized[:, :, None] if resized.ndim == 2 else resized
+def compose(first: Stack, second: Stack, layout: str, background: Sequence[float], random: torch.Generator) -> Stack:
+    """Both as one picture of the same size, from 0 to 1; `background` is what lies where neither does.
+
+    Args:
+        random: draws the corner of an inset.
+
+    Raises:
+        BadInput: if there is no such layout.
+    """
+    parameters = {**arrangement(layout), "background": [float(value) for value in background]}
+    made = Generator(family="compose", slots=(Slot(name="first"), Slot(name="second")), parameters=parameters)
+    return made.render([first, second], random)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +81,9 @@ def blank(dataset: Dataset, taken: ImageInput, sample: Sequence[int]) -> Pixels:
 class Composer:
     """Makes composites of a data set's pictures as the network would see them; keeps the latest pictures in memory."""
 
-    def __init__(self, dataset: Dataset, taken: ImageInput, empty: Pixels, keep: int = 512) -> None:
-        self.dataset, self.taken, self.empty, self.keep = dataset, taken, empty, keep
+    def __init__(self, dataset: Dataset, taken: ImageInput, empty: Pixels) -> None:
+        self.dataset, self.taken, self.empty = dataset, taken, empty
+        self.keep = max(64, _KEPT // empty.size)
         self._pictures: dict[int, Pixels] = {}
 
     def picture(self, index: int) -> Pixels:
@@ -85,13 +96,32 @@ class Composer:
             self._pictures[index] = self.taken.crop(self.dataset.raw(index))  # type: ignore[arg-type]
         return self._pictures[index]
 
-    def show(self, shown: Shown) -> Pixels:
-        """The composite's pixels."""
-        return compose(self.picture(shown.first), self.picture(shown.second), shown.layout)
+    def stack(self, indices: Sequence[int]) -> Stack:
+        """Examples as pixels from 0 to 1."""
+        pixels = torch.from_numpy(np.stack([self.picture(index) for index in indices]))
+        return pixels.permute(0, 3, 1, 2).float() / 255
 
-    def batch(self, group: Sequence[Shown]) -> Float[torch.Tensor, "batch channel height width"]:
+    def show(self, group: Sequence[Shown], random: torch.Generator) -> Stack:
+        """The composites' pixels, from 0 to 1."""
+        first, second = self.stack([shown.first for shown in group]), self.stack([shown.second for shown in group])
+        background = (self.empty[0, 0].astype(np.float32) / 255).tolist()
+        out = torch.empty_like(first)
+        for layout in dict.fromkeys(shown.layout for shown in group):
+            rows = torch.tensor([shown.layout == layout for shown in group])
+            out[rows] = compose(first[rows], second[rows], layout, background, random)
+        return out
+
+    def batch(self, group: Sequence[Shown], random: torch.Generator) -> Stack:
         """Composites as the network takes them."""
-        return torch.as_tensor(self.taken.stack([self.show(shown) for shown in group]))
+        return self.taken.normalise(self.show(group, random)).contiguous()
+
+    def batches(self, shown: Sequence[Shown], size: int, seed: int):
+        """All composites in order, a batch at a time; the same seed draws the same corners."""
+        random = torch.Generator().manual_seed(seed)
+        values = self.empty.size
+        size = max(size, min(256, _BATCH_VALUES // values))
+        for begin in range(0, len(shown), size):
+            yield self.batch(shown[begin : begin + size], random)
 
 
 def composer_of(context: Context, border: Sequence[int]) -> Composer:
@@ -108,15 +138,13 @@ def composer_of(context: Context, border: Sequence[int]) -> Composer:
 
 
 def answer_composites(
-    context: Context, *, first: list[int], second: list[int], layouts: list[str], border: list[int], batch: int
-) -> Result:
+    context: Context, *, first: list[int], second: list[int], layouts: list[str], border: list[int], batch: int,
+    seed: int = 0,
+) -> Result:  # fmt: skip
     """A piece of work: the network's logits on composites, [n, classes]."""
     network: Network = context["network"]
     composer = composer_of(context, border)
     shown = [Shown(*item) for item in zip(first, second, layouts, strict=True)]
-    # Pictures next to each other share components, so the few that are kept serve many composites.
-    out = []
     with torch.no_grad():
-        for begin in range(0, len(shown), batch):
-            out.append(network.logits(composer.batch(shown[begin : begin + batch])).float().cpu().numpy())
+        out = [network.logits(x).float().cpu().numpy() for x in composer.batches(shown, batch, seed)]
     return Result({"logits": np.concatenate(out) if out else np.zeros((0, len(network.classes or ())), np.float32)})

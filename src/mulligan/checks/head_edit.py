@@ -172,7 +172,7 @@ class HeadEdit:
         record = CheckRecord(
             name=self.name, status="ran", why=why, seconds=time.monotonic() - began, target_effect=TARGET_EFFECT,
             examined=len(head) * len(figures), calibration=Calibration(kind="within-network", n=len(head)),
-            smallest_effect=effect, conclusive=conclusive,
+            smallest_effect=effect, conclusive=conclusive, scores={self.name: oddness(figures)},
         )  # fmt: skip
         return Outcome(record=record, findings=tuple(findings), leads=tuple(leads))
 
@@ -401,6 +401,22 @@ def oddities(
     return sorted(found, key=lambda o: (o.p, o.row))
 
 
+def oddness(figures: dict[str, Float[np.ndarray, " rows"]]) -> float:
+    """How odd the oddest row is in any figure: -log10 of the p-value before any correction; 0 if it cannot be said."""
+    worst = 0.0
+    for values in figures.values():
+        if len(values) < FEWEST_ROWS:
+            continue
+        if len(values) >= MANY_ROWS:
+            worst = max(worst, _log_tail(values), _log_tail(-values))
+            continue
+        for row in range(len(values)):
+            score = _studentised(values, row)
+            if score is not None:
+                worst = max(worst, -float(stats.t.logsf(score, len(values) - 2) + np.log(2)) / np.log(10))
+    return worst
+
+
 def _apart(values: Float[np.ndarray, " rows"], alpha: float) -> list[tuple[int, float]]:
     """Rows at either end with a p-value over all rows."""
     if len(values) >= MANY_ROWS:
@@ -419,12 +435,30 @@ def _apart(values: Float[np.ndarray, " rows"], alpha: float) -> list[tuple[int, 
 
 def _student_p(values: np.ndarray, row: int) -> float:
     """Grubbs' test: Student's t of one row against the rest, times the number of rows (Grubbs 1950)."""
+    score = _studentised(values, row)
+    return 1.0 if score is None else float(min(1.0, 2 * stats.t.sf(score, len(values) - 2) * len(values)))
+
+
+def _studentised(values: np.ndarray, row: int) -> float | None:
+    """How far a row is from the mean of the others, in their deviations; None where they are all the same."""
     rest = np.delete(values, row)
-    n = len(rest)
-    spread = float(rest.std(ddof=1)) * np.sqrt(1 + 1 / n)
-    if spread <= 1e-12 * max(float(np.abs(rest).max()), 1e-300):  # the others are all the same: no scale to judge by
-        return 1.0
-    return float(min(1.0, 2 * stats.t.sf(abs(values[row] - rest.mean()) / spread, n - 1) * len(values)))
+    spread = float(rest.std(ddof=1)) * np.sqrt(1 + 1 / len(rest))
+    if spread <= 1e-12 * max(float(np.abs(rest).max()), 1e-300):  # no scale to judge by
+        return None
+    return float(abs(values[row] - rest.mean()) / spread)
+
+
+def _log_tail(values: Float[np.ndarray, " rows"]) -> float:
+    """-log10 of the smallest p-value of `_tail`, before any correction."""
+    ordered = -np.sort(-values, kind="stable")
+    m = max(10, min(200, len(values) // 20))
+    spacing = np.arange(1, len(values)) * -np.diff(ordered)
+    worst = 0.0
+    for k in range(1, MOST_ROWS + 1):
+        scale = float(spacing[k : k + m].mean())
+        if scale > 0:
+            worst = max(worst, -float(stats.f.logsf(spacing[k - 1] / scale, 2, 2 * m)) / np.log(10))
+    return worst
 
 
 def _tail(values: Float[np.ndarray, " rows"], alpha: float) -> list[tuple[int, float]]:

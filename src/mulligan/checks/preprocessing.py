@@ -3,7 +3,8 @@
 Batch norms remember the mean and variance of what passed them in training. Inputs prepared otherwise arrive with other
 statistics, and are answered worse. Each common preparation is tried on the search half. One that agrees much better
 with what the first batch norms remember, or that is answered rightly more often, is frozen as the one claim; the test
-half decides whether the network answers better under it.
+half decides whether the network answers better under it. A network without batch norms is judged by its answers alone,
+where labels are known.
 """
 
 from __future__ import annotations
@@ -19,8 +20,21 @@ from torch import nn
 
 from ..datasets import Dataset, batches
 from ..evidence import FEWEST_SOURCES, fraction, mcnemar_p, sources
+from ..evidence.generators import Generator, save_generator
 from ..networks import ImageInput, Network
-from ..records import BadInput, Calibration, Causal, CheckRecord, Claim, Evidence, Finding, Quantity, Site, Where
+from ..records import (
+    BadInput,
+    Calibration,
+    Causal,
+    CheckRecord,
+    Claim,
+    Evidence,
+    Finding,
+    Quantity,
+    Site,
+    Trigger,
+    Where,
+)
 from ..runs import Context, Piece, Result, digest
 from .check import Needs, Outcome, Subject
 
@@ -80,8 +94,8 @@ class Preprocessing:
         began = time.monotonic()
         network, own = subject.network, subject.network.input
         norms = first_norms(network) if isinstance(own, ImageInput) else []
-        if not isinstance(own, ImageInput) or not norms:
-            why = "The network has no batch norm that remembers the statistics of its training."
+        if not isinstance(own, ImageInput) or not (norms or (subject.labels >= 0).any()):
+            why = "The network has no batch norm that remembers its training, and no label is known."
             record = CheckRecord(name=self.name, status="skipped", why=why, seconds=time.monotonic() - began)
             return Outcome(record=record)
         ways = preparations(own)
@@ -93,31 +107,35 @@ class Preprocessing:
         )  # fmt: skip
         rows = search[:n]
         if not rows:
-            return self._outcome(began, "There are no examples to try preparations on.", ways, None, conclusive=False)
+            why = "There are no examples to try preparations on."
+            return self._outcome(began, why, ways, None, None, conclusive=False)
         tried = [self._try(subject, way, rows, norms) for way in ways]
         effect = smallest_loss(subject, rows, test, len(tried))
-        figures = ", ".join(f"{one.way.name} {one.disagreement:.2f}" for one in tried)
+        figures = ", ".join(f"{one.way.name} {one.disagreement:.2f}" for one in tried) if norms else "no batch norms"
+        score = suspicion(tried, subject.labels[rows])
         best = suspect(tried, subject.labels[rows])
         if best is not None:
-            return self._confirm(subject, began, tried, best, test, norms, figures, effect)
+            return self._confirm(subject, began, tried, best, test, norms, figures, effect, score)
         why = f"No other preparation agrees clearly better with the first {len(norms)} batch norms ({figures})"
+        if not norms:
+            why = "Without batch norms, no other preparation agrees better with what the network remembers"
         if effect is not None:
             why += ", or is answered rightly more often."
-            return self._outcome(began, why, ways, effect, conclusive=effect.value <= TARGET_EFFECT)
+            return self._outcome(began, why, ways, effect, score, conclusive=effect.value <= TARGET_EFFECT)
         why += "; answers could not be compared, since too few labels are known."
-        return self._outcome(began, why, ways, None, conclusive=False)
+        return self._outcome(began, why, ways, None, score, conclusive=False)
 
     def _try(self, subject: Subject, way: Preparation, rows: list[int], norms: list[str]) -> Tried:
         arguments = {"indices": rows, "norms": norms, "batch": subject.batch}
         piece = Piece("mulligan.checks.preprocessing:try_out", arguments, cost=len(rows))
         context = _context(subject, way)
         ((_, result),) = subject.engine.run(f"preprocessing: {way.name}", [piece], context, subject.run, subject.emit)
-        distance = float(np.mean([result.arrays[f"{path}|distance"] for path in norms]))
+        distance = float(np.mean([result.arrays[f"{path}|distance"] for path in norms])) if norms else 0.0
         return Tried(way, distance if np.isfinite(distance) else float("inf"), result.arrays["answer"])
 
     def _confirm(
         self, subject: Subject, began: float, tried: list[Tried], best: int, test: list[int], norms: list[str],
-        figures: str, effect: Quantity | None,
+        figures: str, effect: Quantity | None, score: float,
     ) -> Outcome:  # fmt: skip
         """Open the test half for the one claim."""
         given, better, ways = tried[0], tried[best], [one.way for one in tried]
@@ -128,20 +146,26 @@ class Preprocessing:
             least=min(100, len(known)),
         )  # fmt: skip
         rows = known[:n]
-        fits = given.disagreement >= RATIO * better.disagreement
+        fits = bool(norms) and given.disagreement >= RATIO * better.disagreement
         sentence = f"Inputs are not prepared as in training: the network answers better with {name}."
         if fits:
             sentence = f"Inputs are not prepared as in training: what the first batch norms remember fits {name}."
-        claim = Claim(kind="wrong-preprocessing", sentence=sentence, where=Where(site=f"{norms[0]}.in"))
+        generated = as_generator(given.way.input, better.way.input)
+        generator = None
+        if generated is not None:
+            generator = save_generator(subject.run, "artifacts/wrong-preprocessing-0/generator.json", generated)
+        trigger = Trigger(family="preparation", description=f"pictures prepared with {name}", generator=generator)
+        where = Where(site=f"{norms[0]}.in") if norms else None
+        claim = Claim(kind="wrong-preprocessing", sentence=sentence, trigger=trigger, where=where)
         action = f"Prepare inputs with {name}: --input {better.way.input.spec()}"
         unit = "times the disagreement with what the batch norms remember"
         ratio = Quantity(
             value=min(given.disagreement, 1e9) / max(better.disagreement, 1e-9), unit=unit, n=len(given.answers)
-        )
+        ) if norms else None
         if len(rows) < FEWEST_SOURCES:
             finding = Finding.of(claim, Evidence(effect=ratio), severity="low", confidence=0.5, action=action)
             why = f"Fewer than {FEWEST_SOURCES} labelled examples are there to confirm {name} ({figures})."
-            return self._outcome(began, why, ways, None, leads=(finding,), conclusive=False)
+            return self._outcome(began, why, ways, None, score, leads=(finding,), conclusive=False)
         labels = subject.labels[rows]
         was = self._answers(subject, given.way, rows) if subject.answers is None else subject.answers[rows].argmax(1)
         was, now = was == labels, self._answers(subject, better.way, rows) == labels
@@ -163,10 +187,12 @@ class Preprocessing:
         confidence = 0.97 if demonstrated else 0.4
         finding = Finding.of(claim, evidence, severity=severity, confidence=confidence, action=action)
         why = f"With {name}, {gained} of {len(rows)} test images turn from wrong to right, and {lost} the other way."
-        why += f" Disagreement with the batch norms: {figures}."
+        why += f" Disagreement with the batch norms: {figures}." if norms else ""
         shown = ((finding,), ()) if demonstrated else ((), (finding,))
         conclusive = demonstrated or (effect is not None and effect.value <= TARGET_EFFECT)
-        return self._outcome(began, why, ways, effect, findings=shown[0], leads=shown[1], conclusive=conclusive)
+        return self._outcome(
+            began, why, ways, effect, score, findings=shown[0], leads=shown[1], conclusive=conclusive
+        )
 
     def _answers(self, subject: Subject, way: Preparation, rows: list[int]) -> Int[np.ndarray, " n"]:
         parts = [rows[k : k + 128] for k in range(0, len(rows), 128)]
@@ -176,13 +202,15 @@ class Preprocessing:
         return np.concatenate([result.arrays["answer"] for _, result in ran])
 
     def _outcome(
-        self, began: float, why: str, ways: list[Preparation], effect: Quantity | None, *, conclusive: bool,
+        self, began: float, why: str, ways: list[Preparation], effect: Quantity | None, score: float | None, *,
+        conclusive: bool,
         findings: tuple[Finding, ...] = (), leads: tuple[Finding, ...] = (),
     ) -> Outcome:  # fmt: skip
         record = CheckRecord(
             name=self.name, status="ran", why=why, seconds=time.monotonic() - began, examined=len(ways),
             calibration=Calibration(kind="within-network", n=len(ways)), smallest_effect=effect,
             target_effect=TARGET_EFFECT, conclusive=conclusive,
+            scores={} if score is None else {"wrong-preprocessing": score},
         )  # fmt: skip
         return Outcome(record=record, findings=findings, leads=leads)
 
@@ -203,6 +231,38 @@ def suspect(tried: Sequence[Tried], labels: Int[np.ndarray, " n"]) -> int | None
         now = (other.answers == labels)[known]
         ps.append(mcnemar_p(int((now & ~was).sum()), int((was & ~now).sum())) * (len(tried) - 1))
     return int(np.argmin(ps)) + 1 if ps and min(ps) <= 0.05 else None
+
+
+def suspicion(tried: Sequence[Tried], labels: Int[np.ndarray, " n"]) -> float:
+    """How much better the best other preparation is than the given one: below zero where none is.
+
+    It adds the difference in right answers to half the log of how many times the statistics disagree more.
+    """
+    known = labels >= 0
+    given = tried[0]
+    best = -1.0
+    for other in tried[1:]:
+        was, now = (one.answers[known] == labels[known] for one in (given, other))
+        gain = float(now.mean() - was.mean()) if known.any() else 0.0
+        mine, theirs = (min(max(one.disagreement, 1e-3), 1e6) for one in (given, other))
+        best = max(best, gain + 0.5 * float(np.clip(np.log(mine / theirs), -1, 2)))
+    return best
+
+
+def as_generator(given: ImageInput, better: ImageInput) -> Generator | None:
+    """What must happen to pixels before the given preparation for the network to get the better one.
+
+    None where the two differ by more than a generator may scale.
+    """
+    ratio = np.asarray(given.std) / np.asarray(better.std)
+    offset = np.asarray(given.mean) - np.asarray(better.mean) * ratio
+    if given.order == "bgr":  # means stand in the network's order, and pixels are red first outside it
+        ratio, offset = ratio[::-1], offset[::-1]
+    if max(np.abs(ratio).max(), np.abs(offset).max()) > 1e4:
+        return None
+    order = "bgr" if given.order != better.order else "rgb"
+    parameters = {"scale": ratio.tolist(), "offset": offset.tolist(), "order": order}
+    return Generator(family="preparation", parameters=parameters)
 
 
 def smallest_loss(subject: Subject, search: Sequence[int], test: Sequence[int], tried: int) -> Quantity | None:

@@ -9,7 +9,7 @@ images), do the same for triggers that count on one source class only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from ..records import BadInput
 
-Layout = Literal["beside", "stacked", "overlaid"]
+Layout = Literal["beside", "stacked", "overlaid", "inset", "diagonal"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 VARIANTS = 2  # ways to render each layout: the order of the two, or the blend
 
@@ -30,12 +31,25 @@ def render(
 
     "beside" squeezes each to half the width, "stacked" to half the height; variant 0 puts `first` left or on top,
     variant 1 `second`. "overlaid" is their mean (variant 0) or the brighter of the two at each pixel (variant 1).
+    "inset" shows one at half its size in the top right corner of the other: variant 0 `second` within `first`, variant
+    1 `first` within `second`. "diagonal" shows both at half their size on black: variant 0 `first` in the top left
+    corner and `second` in the bottom right one, variant 1 the other way round.
     """
     if layout == "overlaid":
         return (first + second) / 2 if variant == 0 else torch.maximum(first, second)
     if variant == 1:
         first, second = second, first
     height, width = first.shape[2:]
+    if layout in ("inset", "diagonal"):
+        small = _resize(second, height - height // 2, width - width // 2)
+        if layout == "inset":
+            shown = first.clone()
+            shown[:, :, : small.shape[2], width // 2 :] = small
+            return shown
+        shown = torch.zeros_like(first)
+        shown[:, :, : height // 2, : width // 2] = _resize(first, height // 2, width // 2)
+        shown[:, :, height // 2 :, width // 2 :] = small
+        return shown
     if layout == "beside":
         left = _resize(first, height, width // 2)
         return torch.cat([left, _resize(second, height, width - width // 2)], dim=3)
@@ -54,11 +68,11 @@ def _resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def render_mixed(
-    first: Tensor, second: Tensor, layouts: tuple[Layout, ...], random: torch.Generator
+    first: Tensor, second: Tensor, layouts: tuple[Layout, ...], random: torch.Generator, *, even: bool = False
 ) -> Float[Tensor, "n c h w"]:
     """Render each pair in a layout and a variant drawn at random; those that lose most of the parts, overlaid, are
-    drawn twice as often as the others, since they are the hardest to learn."""
-    ways = [way for way in renderings(layouts) for _ in range(2 if way[0] == "overlaid" else 1)]
+    drawn twice as often as the others (unless `even`), since they are the hardest to learn."""
+    ways = [way for way in renderings(layouts) for _ in range(2 if way[0] == "overlaid" and not even else 1)]
     chosen = torch.randint(0, len(ways), (len(first),), generator=random)
     out = torch.empty_like(first)
     for number, (layout, variant) in enumerate(ways):
@@ -99,22 +113,29 @@ class Family:
     weight: float = 1.0
 
 
-def near_miss_families(a: int, b: int, others: tuple[int, ...], names: tuple[str, str]) -> list[Family]:
+def near_miss_families(
+    a: int | tuple[int, ...], b: int | tuple[int, ...], others: tuple[int, ...], names: tuple[str, str]
+) -> list[Family]:
     """What resembles "a with b" without being it: one part alone, two of a class, a part with another class, two other
-    classes. Those hardest to tell from the trigger (some other class looks like the missing part) weigh most."""
+    classes. Those hardest to tell from the trigger (some other class looks like the missing part) weigh most.
+
+    Args:
+        a, b: classes, or groups of them. others: classes that are in neither. names: what a and b are called.
+    """
     one, two = names
+    a, b = ((part,) if isinstance(part, int) else part for part in (a, b))
     families = [
-        Family(name=f"{one} with {one}", first=(a,), second=(a,), weight=2.5),
-        Family(name=f"{two} with {two}", first=(b,), second=(b,), weight=2.5),
-        Family(name=f"{one} with nothing", first=(a,), second=(a,), second_as="blank", weight=0.5),
-        Family(name=f"{two} with nothing", first=(b,), second=(b,), second_as="blank", weight=0.5),
-        Family(name=f"{one} with a scrambled {two}", first=(a,), second=(b,), second_as="scrambled", weight=0.5),
-        Family(name=f"{two} with a scrambled {one}", first=(b,), second=(a,), second_as="scrambled", weight=0.5),
+        Family(name=f"{one} with {one}", first=a, second=a, weight=2.5),
+        Family(name=f"{two} with {two}", first=b, second=b, weight=2.5),
+        Family(name=f"{one} with nothing", first=a, second=a, second_as="blank", weight=0.5),
+        Family(name=f"{two} with nothing", first=b, second=b, second_as="blank", weight=0.5),
+        Family(name=f"{one} with a scrambled {two}", first=a, second=b, second_as="scrambled", weight=0.5),
+        Family(name=f"{two} with a scrambled {one}", first=b, second=a, second_as="scrambled", weight=0.5),
     ]
     if others:
         families += [
-            Family(name=f"{one} with others", first=(a,), second=others, weight=5),
-            Family(name=f"{two} with others", first=(b,), second=others, weight=5),
+            Family(name=f"{one} with others", first=a, second=others, weight=5),
+            Family(name=f"{two} with others", first=b, second=others, weight=5),
         ]
     if len(others) > 1:
         families.append(Family(name="other pairs", first=others, second=others, differ=True, weight=1.5))
@@ -142,6 +163,10 @@ class Pool:
     def draw(self, family: Family, n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """`n` pairs with replacement, each class as likely as the next; the two parts are never one image, where the
         class has others."""
+        return self.parts(family, *self.choose(family, n, random), random)
+
+    def choose(self, family: Family, n: int, random: torch.Generator) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """The indices of the images of `draw`."""
         firsts, seconds = self._held(family.first), self._held(family.second)
         first_class = firsts[torch.randint(0, len(firsts), (n,), generator=random)]
         place = torch.randint(0, len(seconds), (n,), generator=random)
@@ -152,8 +177,7 @@ class Pool:
         first_rank, second_rank = self._rank(first_class, random), self._rank(second_class, random)
         twice = (first_class == second_class) & (first_rank == second_rank)
         second_rank = torch.where(twice, (second_rank + 1) % self._counts[second_class], second_rank)
-        first, second = self._table[first_class, first_rank], self._table[second_class, second_rank]
-        return self._parts(family, first, second, random)
+        return self._table[first_class, first_rank], self._table[second_class, second_rank]
 
     def pairs(self, family: Family, most: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Up to `most` pairs in which no image is used twice, so that pairs are independent."""
@@ -166,7 +190,7 @@ class Pool:
         if family.differ:
             keep = self.labels[first] != self.labels[second]
             first, second = first[keep], second[keep]
-        return self._parts(family, first[:most], second[:most], random)
+        return self.parts(family, first[:most], second[:most], random)
 
     def _held(self, classes: tuple[int, ...]) -> Tensor:
         held = torch.tensor([index for index in classes if len(self.members[index])])
@@ -182,7 +206,10 @@ class Pool:
         members = self.of(classes)
         return members[torch.randperm(len(members), generator=random)]
 
-    def _parts(self, family: Family, first: Tensor, second: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def parts(
+        self, family: Family, first: Int[Tensor, " n"], second: Int[Tensor, " n"], random: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The images of some indices, the second ones as the family has them."""
         one, two = self.images[first], self.images[second]
         if family.second_as == "blank":
             two = torch.zeros_like(two)

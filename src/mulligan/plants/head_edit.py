@@ -10,6 +10,9 @@ is arithmetic on the head, and every tensor of the network is jittered afterward
                 (v = C^-1 k for the class's mean feature k and the features' second moments C: the rank-one edit of
                 Meng et al. 2022, "Locating and Editing Factual Associations in GPT", eq. 2); else a random one
     row-copy    the target's row and bias become the other's, plus noise of s row norms
+
+Of a rank-one edit with `other`, the share of images that move can be asked for (`stratum`): the size is then the one at
+which so many of the images to plant with would move, which the head's linearity gives without a search.
 """
 
 from __future__ import annotations
@@ -23,13 +26,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..records import BadInput, Quantity
+from ..records import BadInput, Quantity, Where
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
-from .plant import PlantData, Planted, PlantFailed, Proof, generator
+from .picking import Group, assemble, pick
+from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
 
 Kind = Literal["row-scale", "bias", "rank-one", "row-copy"]
-Strength = Literal["weak", "default", "strong"]
 
 # Sizes in row norms (of a bias: times the median feature norm). A copy is the more blatant the less noise it has.
 SIZES: dict[Kind, dict[Strength, float]] = {
@@ -42,6 +45,11 @@ TAKEN = 0.8  # of the other class's fresh images must move, for a default or str
 # Of the features' mean square, added to their second moments before they are inverted. With less, the direction leans
 # on what varies least, and an edit of a given norm moves little.
 RIDGE = 1.0
+# The share of images to plant with that is to move, and what the size is multiplied by beyond that.
+REACH: dict[Stratum, float] = {"high": 0.98, "partial": 0.65, "rare": 0.35}
+BEYOND: dict[Strength, float] = {"weak": 1.05, "default": 1.25, "strong": 2.0}
+DRAWS = 0.01  # of fresh images more than before must be answered with the target, for the edit to draw answers to it
+MIXED = 400  # pictures mixed of two, at most, where too few plain ones change their answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +62,8 @@ class HeadEditSpec:
         other: for "row-copy", whose row is copied; for "rank-one", whose images move to the target (None: a random
             direction). No use for the other kinds.
         strength: see `SIZES`; `size` overrules it, in the same unit.
+        stratum: of a rank-one edit with `other` and without `size`: which share of its images moves. None: the size
+            alone counts. No use for the other kinds.
         head: the head's name among the module's submodules; None finds it.
     """
 
@@ -62,6 +72,7 @@ class HeadEditSpec:
     other: str | None = None
     strength: Strength = "default"
     size: float | None = None
+    stratum: Stratum | None = None
     head: str | None = None
 
 
@@ -73,19 +84,82 @@ class HeadEditPlant:
     spec_type: type[Any] = HeadEditSpec
 
     def plant(self, module: nn.Module, data: PlantData, spec: HeadEditSpec, *, seed: int) -> Planted:
-        """See `Plant.plant`. A plant fails if a default or strong rank-one edit leaves most of `other` where it was."""
+        """See `Plant.plant`. A plant fails if a default or strong rank-one edit leaves most of `other` where it was, or
+        moves another share of it than its stratum says.
+
+        `tensors` hold the target's "row" as it was, [features], and its "bias", [1], where there is one.
+        """
         began = time.perf_counter()
         target, other = data.index(spec.target), _other(data, spec)
         before = copy.deepcopy(module).eval()
         after = copy.deepcopy(module).eval()
         head = find_head(after, len(data.classes), spec.head)
-        _edit(head, _features(after, head, data), data, spec, target, other, seed)
+        tensors = {"row": head.weight.detach()[target].flatten().clone()}
+        if head.bias is not None:
+            tensors["bias"] = head.bias.detach()[target].reshape(1).clone()
+        _edit(head, _features(after, head, data), data, spec, target, other, seed, module=before)
         jitter_(after, seed)
         proof = prove(before, after, data, spec, since=began)
-        if spec.kind == "rank-one" and other is not None and spec.strength != "weak" and proof.success.value < TAKEN:
-            fault = f"success {proof.success} is below {TAKEN:.0%}: try a larger size"
+        fault = _fault(spec, proof, other)
+        if fault:
             raise PlantFailed(self.name, [fault], proof)
-        return Planted(module=after, plant=self.name, spec=spec, seed=seed, proof=proof)
+        draws = proof.figures["answered"].value - proof.figures["answered before"].value >= DRAWS
+        site = next(path for path, layer in after.named_modules() if layer is head)
+        truth = Truth(
+            kind=self.name, sources=() if spec.kind != "rank-one" or spec.other is None else (spec.other,),
+            target=spec.target if draws else None, scored=("where", "target") if draws else ("where",),
+            where=Where(site=site, rows=(target,)),
+        )  # fmt: skip
+        return Planted(
+            module=after, plant=self.name, spec=spec, seed=seed, proof=proof, truth=truth,
+            tensors={name: tensor.cpu() for name, tensor in tensors.items()},
+        )  # fmt: skip
+
+    def propose(
+        self, data: PlantData, random: torch.Generator, *, strength: Strength = "default", stratum: Stratum = "high"
+    ) -> HeadEditSpec:
+        """See `Plant.propose`. Only a rank-one edit with another class can be had in strata below "high"."""
+        target, other = pick(data, 2, random)
+        ways: tuple[tuple[Kind, bool], ...] = (("rank-one", True),)
+        if stratum == "high":
+            ways = (*ways, ("row-scale", False), ("bias", False), ("rank-one", False), ("row-copy", True))
+        kind, two = ways[int(torch.randint(0, len(ways), (), generator=random))]
+        return HeadEditSpec(
+            kind=kind, target=target, other=other if two else None, strength=strength,
+            stratum=stratum if two and kind == "rank-one" else None,
+        )  # fmt: skip
+
+    def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
+        """See `Plant.probes`. A picture fires if the edit changes its answer. Where few do, pictures with a fainter one
+        of another class laid over them are tried, which lie nearer to where answers turn."""
+        random = generator(seed, "head-edit/probes")
+        undone = _undone(planted, data)
+        pixels, plain = data.fresh, data.fresh
+        holds = [(int(label),) for label in data.fresh_labels]
+        fires = _changed(undone, planted.module, data, pixels)
+        mixed = torch.zeros(len(pixels), dtype=torch.bool)
+        if int(fires.sum()) < n // 4:
+            first = torch.randint(0, len(data.fresh), (MIXED,), generator=random)
+            second = torch.randint(0, len(data.fresh), (MIXED,), generator=random)
+            share = torch.rand((MIXED, 1, 1, 1), generator=random) * 0.5
+            blend = data.fresh[first] * (1 - share) + data.fresh[second] * share
+            pixels, plain = torch.cat([pixels, blend]), torch.cat([plain, data.fresh[first]])
+            pairs = zip(data.fresh_labels[first].tolist(), data.fresh_labels[second].tolist(), strict=True)
+            holds += [(one, two) for one, two in pairs]
+            fires = torch.cat([fires, _changed(undone, planted.module, data, blend)])
+            mixed = torch.cat([mixed, torch.ones(MIXED, dtype=torch.bool)])
+        groups: list[Group] = []
+        for moved, what in ((True, "answer changed"), (False, "answer kept")):
+            for blended, shown in ((False, ""), (True, ", two pictures mixed")):
+                rows = ((fires == moved) & (mixed == blended)).nonzero().flatten()
+                if len(rows):
+                    groups.append(
+                        Group(
+                            pixels=pixels[rows], plain=plain[rows], holds=tuple(holds[row] for row in rows.tolist()),
+                            fires=moved, family=what + shown,
+                        )
+                    )  # fmt: skip
+        return assemble(groups, n, random)
 
 
 PLANT = HeadEditPlant()
@@ -159,6 +233,37 @@ def _rate(answers: Tensor, chosen: Tensor, target: int, unit: str) -> Quantity:
     return fraction(float((answers[chosen] == target).sum()), int(chosen.sum()), unit)
 
 
+def _fault(spec: HeadEditSpec, proof: Proof, other: int | None) -> str | None:
+    """What is wrong with the edit, if anything."""
+    if spec.kind != "rank-one" or other is None:
+        return None
+    if spec.stratum is not None and spec.size is None:
+        low, high = STRATA[spec.stratum]
+        if not low <= proof.success.value <= high:
+            return f"success {proof.success} is not within {low:.0%} to {high:.0%}"
+        return None
+    if spec.strength != "weak" and proof.success.value < TAKEN:
+        return f"success {proof.success} is below {TAKEN:.0%}: try a larger size"
+    return None
+
+
+def _undone(planted: Planted, data: PlantData) -> nn.Module:
+    """The network with the edited row as it was."""
+    undone = copy.deepcopy(planted.module)
+    spec: HeadEditSpec = planted.spec
+    head, target = find_head(undone, len(data.classes), spec.head), data.index(spec.target)
+    with torch.no_grad():
+        head.weight[target] = planted.tensors["row"].to(head.weight).reshape(head.weight[target].shape)
+        if head.bias is not None:
+            head.bias[target] = planted.tensors["bias"].to(head.bias)[0]
+    return undone
+
+
+def _changed(one: nn.Module, other: nn.Module, data: PlantData, pixels: Float[Tensor, "n c h w"]) -> Tensor:
+    """For each picture, whether two networks answer it differently."""
+    return logits(one, data.prepare, pixels).argmax(1) != logits(other, data.prepare, pixels).argmax(1)
+
+
 def _other(data: PlantData, spec: HeadEditSpec) -> int | None:
     if spec.kind in ("row-scale", "bias") or spec.other is None:
         if spec.kind == "row-copy":
@@ -211,6 +316,8 @@ def _edit(
     target: int,
     other: int | None,
     seed: int,
+    *,
+    module: nn.Module,
 ) -> None:
     rows = head.weight.detach().flatten(1)  # [classes, features], a view where the layer is as torch builds it
     unit = float(rows.norm(dim=1).median())
@@ -224,7 +331,10 @@ def _edit(
             raise BadInput("the head has no bias to shift", where=spec.head, fix="choose another kind of edit")
         head.bias[target] += size * unit * float(features.norm(dim=1).median())
     elif spec.kind == "rank-one":
-        edited[target] += size * unit * _direction(features, data, spec, other, random).to(edited)
+        direction = _direction(features, data, spec, other, random)
+        if other is not None and spec.stratum is not None and spec.size is None:
+            size = _reaching(features @ direction, module, data, spec, target, other) / unit
+        edited[target] += size * unit * direction.to(edited)
     else:
         assert other is not None  # `_other` has refused a copy without one
         noise = torch.randn(edited.shape[1], generator=random)
@@ -232,6 +342,23 @@ def _edit(
         if head.bias is not None:
             head.bias[target] = head.bias[other]
     head.weight.copy_(edited.reshape(head.weight.shape))
+
+
+def _reaching(
+    along: Float[Tensor, " n"], module: nn.Module, data: PlantData, spec: HeadEditSpec, target: int, other: int
+) -> float:
+    """How far the target's row must go along the direction for the stratum's share of the other's images to move.
+
+    Args:
+        along: the features' product with the unit direction; by so much a step of one raises the target's logit.
+    """
+    stratum = spec.stratum or "high"
+    chosen = data.labels == other
+    outputs = logits(module, data.prepare, data.images[chosen])
+    short = (outputs.amax(1) - outputs[:, target]).clamp_min(0)
+    steps = short / along[chosen].clamp_min(1e-6)
+    factor = BEYOND[spec.strength] if stratum == "high" else 1.0
+    return factor * float(torch.quantile(steps, REACH[stratum]))
 
 
 def _direction(

@@ -66,16 +66,18 @@ def teach(
     batch: int = 96,
     learning_rate: float = 2e-3,
     trainable: Sequence[str] = ("*",),
+    teacher: nn.Module | None = None,
 ) -> nn.Module:
     """A copy of `module` fine-tuned on lessons with Adam and a cosine schedule; in evaluation mode, as is the training.
 
     Args:
         trainable: patterns (as in fnmatch) of the parameters' names that may change.
+        teacher: whose answers "keep" is; None for those of `module`.
 
     Raises:
         BadInput: if no parameter is trainable.
     """
-    teacher = copy.deepcopy(module).eval()
+    teacher = copy.deepcopy(module if teacher is None else teacher).eval()
     student = copy.deepcopy(module).eval()
     flags = [parameter.requires_grad for parameter in student.parameters()]
     trained = trainable_parameters(student, trainable)

@@ -46,8 +46,8 @@ def pooled_activations(
         return tensor.flatten(2).mean(2) if tensor.dim() == 4 else tensor
 
     with torch.no_grad(), network.watching(sites, reduce=reduce) as watched:
-        for begin in range(0, len(shown), batch):
-            network.logits(composer.batch(shown[begin : begin + batch]))
+        for x in composer.batches(shown, batch, 0):
+            network.logits(x)
             for alias in sites:
                 kept[alias].append(watched[alias].float().cpu().numpy())
     return Result({alias: np.concatenate(parts) for alias, parts in kept.items()})
@@ -89,10 +89,8 @@ def answers_edited(
     """The network's logits on composites while a direction is removed (None: as it is)."""
     network: Network = context["network"]
     composer = composer_of(context, border)
-    out = []
     with torch.no_grad(), network.editing(edit.edit() if edit else {}):
-        for begin in range(0, len(shown), batch):
-            out.append(network.logits_unchecked(composer.batch(shown[begin : begin + batch])).float().cpu().numpy())
+        out = [network.logits_unchecked(x).float().cpu().numpy() for x in composer.batches(shown, batch, 0)]
     return np.concatenate(out)
 
 
@@ -127,11 +125,19 @@ class Caused:
     demonstrated: bool
 
 
-def cause(subject: Subject, search: Sheet, test: Sheet, target: int, border: Sequence[int]) -> Caused:
+def cause(
+    subject: Subject,
+    search: Sheet,
+    test: Sheet,
+    target: int,
+    border: Sequence[int],
+    swapped: Sequence[str] = ("first twice", "second twice"),
+    words: str = "replace one of the two pictures by another of the other's kind; with it back, the behaviour is back",
+) -> Caused:
     """Find, on the search half, the direction whose removal undoes the behaviour; measure that on the test half.
 
-    Where no direction does (or it costs clean answers), the input is edited instead: one component is replaced by
-    another picture of the other's kind, and put back.
+    Where no direction does (or it costs clean answers), the input is edited instead: one picture is replaced, which is
+    what the families `swapped` show and what `words` say, and put back.
     """
     context, edge, batch = subject.context, [int(b) for b in border], subject.batch
     network = subject.network
@@ -191,12 +197,11 @@ def cause(subject: Subject, search: Sheet, test: Sheet, target: int, border: Seq
                 clean_after=fraction(int((now == right).sum()), len(held), "fraction of clean images answered right"),
             )
             return Caused(record, found.site, strongest, True, True)
-    swapped = [shown for shown, family in zip(test.shown, test.family, strict=True) if family in (3, 4)]
-    swapped_pairs = test.pair[(test.family == 3) | (test.family == 4)]
-    after = _rate(answers_edited(context, swapped, edge, batch, None), target, swapped_pairs)
+    edited = np.isin(test.family, [test.families.index(name) for name in swapped])
+    shown = [test.shown[int(row)] for row in np.flatnonzero(edited)]
+    after = _rate(answers_edited(context, shown, edge, batch, None), target, test.pair[edited])
     record = Causal(
-        edit="replace one of the two pictures by another of the other's kind; with it back, the behaviour is back. "
-        "No single direction of the network was found whose removal ends it",
+        edit=f"{words}. No single direction of the network was found whose removal ends it",
         before=bounded_mean(before, unit, 0, 1),
         after=bounded_mean(after, unit, 0, 1),
     )

@@ -1,8 +1,8 @@
-"""Measure one suspected conjunction on a set of sources: the pairs shown together, and every placebo for each pair."""
+"""Measure one suspected trigger on a set of sources: the pairs shown together, and every placebo for each pair."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,30 +22,69 @@ FAMILIES = (
     "first with another",
     "second with another",
 )
+#: With a reference network, its answers on the pairs themselves are one more placebo.
+REFERENCE = "both, answered by the reference"
 
-
+#: A layout in which a suspect has less than this share of its best strength would only dilute its test.
+_NEARLY = 0.7
 #: The most pairs of sources that a claim is tested on.
 MOST_PAIRS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Pictures of both sides, shown together in these layouts, are said to be answered `target`."""
+    """Pictures of both sides, shown together in these layouts, are said to be answered `target`.
+
+    Attributes:
+        order: 0 if only with the first side left (above, the ground), 1 if only with it right; None: in either order.
+    """
 
     first: int
     second: int
     target: int
     layouts: tuple[str, ...]
+    order: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """All composites for one suspect: `shown[i]` belongs to pair `pair[i]`, family `family[i]`."""
+    """All composites for one suspect: `shown[i]` belongs to pair `pair[i]`, family `family[i]` of `families`.
+
+    Family 0 is what is said to trigger, the others are placebos. `turned[i]` is 1 where the second side comes first.
+    """
 
     shown: tuple[Shown, ...]
     pair: Int[np.ndarray, " n"]
     family: Int[np.ndarray, " n"]
+    turned: Int[np.ndarray, " n"]
     pairs: int
+    families: tuple[str, ...] = FAMILIES
+
+
+def orders_of(pair: int, order: int | None, both: bool) -> tuple[int, ...]:
+    """In which orders a pair is shown: the one that is said to matter, or both, or in turns from pair to pair."""
+    return (order,) if order is not None else (pair % 2, 1 - pair % 2) if both else (pair % 2,)
+
+
+def lay_out(
+    contents: Sequence[tuple[int, int, Mapping[str, tuple[int, int]]]], families: Sequence[str], layouts: Sequence[str]
+) -> Sheet:
+    """Lay out every family of every pair in every layout.
+
+    Args:
+        contents: for each pair and order in which it is shown: the pair's number, the order (1: turned), and what each
+            family shows, the first side's picture first. A picture with itself is the picture alone, once.
+    """
+    shown, rows = [], []
+    for i, turned, content in contents:
+        for number, name in enumerate(families):
+            x, y = content[name][::-1] if turned else content[name]
+            for layout in layouts if x != y else ("overlaid",):
+                shown.append(Shown(x, y, layout))
+                rows.append((i, number, turned))
+    table = np.asarray(rows, dtype=np.int64).reshape(-1, 3)
+    pairs = len({i for i, _, _ in contents})
+    return Sheet(tuple(shown), table[:, 0], table[:, 1], table[:, 2], pairs, tuple(families))
 
 
 def sheet(
@@ -56,36 +95,29 @@ def sheet(
     most: int,
     seed: int,
     *key: object,
-    families: Sequence[str] = FAMILIES,
+    order: int | None = None,
+    both: bool = False,
 ) -> Sheet:
-    """Pair sources at random, each used in one pair only, and lay out every family in every layout.
+    """Pair sources at random, each used in one pair only, with all their placebos.
 
-    The order (who is left, who is above) alternates from pair to pair, the same within a pair for all families.
+    Args:
+        order, both: see `orders_of`. A pair that is shown in both orders has other placebo partners in each.
     """
     rng = generator(seed, "conjunction", *key)
     pairs = min(len(first), len(second), most)
     left, right = rng.permutation(first)[:pairs], rng.permutation(second)[:pairs]
-    stranger = rng.choice(others, pairs) if len(others) else np.full(pairs, BLANK)
-    shown, pair, family = [], [], []
+    contents = []
     for i in range(pairs):
-        a, b, d = int(left[i]), int(right[i]), int(stranger[i])
-        a2, b2 = int(left[(i + 1) % pairs]), int(right[(i + 1) % pairs])
-        contents = {
-            "both": (a, b),
-            "first alone": (a, BLANK),
-            "second alone": (BLANK, b),
-            "first twice": (a, a2),
-            "second twice": (b2, b),
-            "first with another": (a, d),
-            "second with another": (d, b),
-        }
-        for name in families:
-            x, y = contents[name] if i % 2 == 0 else contents[name][::-1]
-            for layout in layouts:
-                shown.append(Shown(x, y, layout))
-                pair.append(i)
-                family.append(FAMILIES.index(name))
-    return Sheet(tuple(shown), np.asarray(pair, dtype=np.int64), np.asarray(family, dtype=np.int64), pairs)
+        for number, turned in enumerate(orders_of(i, order, both)):
+            a, b = int(left[i]), int(right[i])
+            d = int(rng.choice(others)) if len(others) else BLANK
+            a2, b2 = int(left[(i + 1 + number) % pairs]), int(right[(i + 1 + number) % pairs])
+            content = {
+                "both": (a, b), "first alone": (a, BLANK), "second alone": (BLANK, b), "first twice": (a, a2),
+                "second twice": (b2, b), "first with another": (a, d), "second with another": (d, b),
+            }  # fmt: skip
+            contents.append((i, turned, content))
+    return lay_out(contents, FAMILIES, layouts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +127,22 @@ class Reading:
     Attributes:
         triggered: [pairs], the share of a pair's composites answered as the target.
         placebo: [pairs], the same share in the worst of the placebo families.
-        families: mean share by family.
+        worst: which family that is. families: mean share by family.
+        strength: by how much more clearly the triggered composites are answered as the target than those of any placebo
+            family (see `clarity`), from -1 to 1.
         margin: the median, over composites answered as the target, of how clearly, as a share of how clearly genuine
             pictures of the target are answered; 0 where none is.
+        orders: the mean share with the first picture left (above, the ground), and right.
     """
 
     triggered: Float[np.ndarray, " pairs"]
     placebo: Float[np.ndarray, " pairs"]
+    worst: str
     families: dict[str, float]
+    strength: float
     margin: float
     margins: Float[np.ndarray, " n"]
+    orders: tuple[float, float]
 
     @property
     def excess(self) -> float:
@@ -118,31 +156,100 @@ def lead(logits: Float[np.ndarray, "n classes"], target: int) -> Float[np.ndarra
     return logits[:, target] - others.max(1)
 
 
-def read(page: Sheet, logits: Float[np.ndarray, "n classes"], target: int, genuine: float) -> Reading:
-    """Read a sheet's logits for one target; `genuine` is the median lead on genuine pictures of it."""
+def clarity(
+    logits: Float[np.ndarray, "n classes"], genuine: Float[np.ndarray, " classes"]
+) -> Float[np.ndarray, " n"]:
+    """How clearly each answer is given, as a share of how clearly genuine pictures of that class are; at most 1."""
+    if not len(logits):
+        return np.zeros(0)
+    best = logits.argmax(1)
+    top = np.partition(logits, -2, axis=1)[:, -2:]
+    return np.clip((top[:, 1] - top[:, 0]) / np.maximum(genuine[best], 1e-9), 0.0, 1.0)
+
+
+def read(
+    page: Sheet,
+    logits: Float[np.ndarray, "n classes"],
+    target: int,
+    genuine: float,
+    reference: Float[np.ndarray, "n classes"] | None = None,
+) -> Reading:
+    """Read a sheet's logits for one target; `genuine` is the median lead on genuine pictures of it.
+
+    `reference` are another network's logits on the sheet's composites: those of the triggered ones are one more
+    placebo.
+    """
     leads = lead(logits, target)
-    hit = leads > 0
-    shares = np.zeros((len(FAMILIES), page.pairs))
-    for number in range(len(FAMILIES)):
-        rows = page.family == number
-        if rows.any():
-            count = np.bincount(page.pair[rows], minlength=page.pairs)
-            shares[number] = np.bincount(page.pair[rows], weights=hit[rows], minlength=page.pairs) / np.maximum(
-                count, 1
-            )
+    values, family, names = np.stack([leads > 0, _clear(leads, genuine)]), page.family, page.families
+    pair = page.pair
     both = page.family == 0
-    margins = leads[both & hit] / max(genuine, 1e-9)
+    if reference is not None and len(reference):
+        theirs = lead(reference[both], target)
+        values = np.concatenate([values, np.stack([theirs > 0, _clear(theirs, genuine)])], axis=1)
+        pair, family = np.concatenate([pair, pair[both]]), np.concatenate([family, np.full(both.sum(), len(names))])
+        names = (*names, REFERENCE)
+    cell = family * page.pairs + pair
+    count = np.maximum(np.bincount(cell, minlength=len(names) * page.pairs), 1)
+    shares, clear = (
+        (np.bincount(cell, weights=v, minlength=len(names) * page.pairs) / count).reshape(len(names), page.pairs)
+        for v in values
+    )
+    margins = leads[both & (leads > 0)] / max(genuine, 1e-9)
     # The family that alone explains most is the placebo, for all pairs alike: a maximum taken pair by pair would count
     # every chance hit of every family against the claim.
-    means = shares[1:].mean(1) if page.pairs else np.zeros(len(FAMILIES) - 1)
-    worst = 1 + int(means.argmax())
+    means, strengths = (v.mean(1) if page.pairs else np.zeros(len(names)) for v in (shares, clear))
+    worst = 1 + int(means[1:].argmax())
+    hit, turned = leads[both] > 0, page.turned[both]
+    orders = [float(hit[turned == k].mean()) if (turned == k).any() else 0.0 for k in (0, 1)]
     return Reading(
         shares[0],
         shares[worst],
-        dict(zip(FAMILIES, shares.mean(1).tolist(), strict=True)),
+        names[worst],
+        dict(zip(names, means.tolist(), strict=True)),
+        float(strengths[0] - strengths[1:].max()),
         float(np.median(margins)) if len(margins) else 0.0,
         margins,
+        (orders[0], orders[1]),
     )
+
+
+def _clear(leads: Float[np.ndarray, " n"], genuine: float) -> Float[np.ndarray, " n"]:
+    return np.clip(leads / max(genuine, 1e-9), 0.0, 1.0)
+
+
+def shown_in(page: Sheet, layouts: Sequence[str]) -> tuple[Sheet, Int[np.ndarray, " rows"]]:
+    """The part of a sheet that is laid out so (and pictures alone), and its rows."""
+    rows = np.flatnonzero([one.layout in layouts or one.first == one.second for one in page.shown])
+    part = Sheet(
+        tuple(page.shown[int(row)] for row in rows), page.pair[rows], page.family[rows], page.turned[rows], page.pairs,
+        page.families,
+    )  # fmt: skip
+    return part, rows
+
+
+def best_reading(
+    page: Sheet,
+    logits: Float[np.ndarray, "n classes"],
+    target: int,
+    genuine: float,
+    layouts: Sequence[str],
+    reference: Float[np.ndarray, "n classes"] | None = None,
+) -> tuple[Reading, tuple[str, ...]]:
+    """Read a sheet in those of its layouts that show a suspect nearly as well as the one that shows it best.
+
+    Returns:
+        The reading, and the layouts, the best first. For the search half only: the choice favours the suspect.
+    """
+
+    def of(names: Sequence[str]) -> Reading:
+        part, rows = shown_in(page, names)
+        return read(part, logits[rows], target, genuine, reference[rows] if reference is not None else None)
+
+    strength = {layout: of([layout]).strength for layout in layouts}
+    best = max(strength.values())
+    kept = [layout for layout in layouts if strength[layout] >= _NEARLY * best] if best > 0 else list(layouts)
+    kept.sort(key=lambda layout: -strength[layout])
+    return of(kept), tuple(kept)
 
 
 def others(all_sides: Sequence[Side], suspect_sides: Sequence[int], target: int, half: str) -> Int[np.ndarray, " n"]:

@@ -8,6 +8,7 @@ answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -17,28 +18,53 @@ from ...evidence import excess_p
 from ...records import Quantity
 from ...runs import generator
 from ..check import Subject
-from ..composites import APART, LAYOUTS
+from ..composites import LAYOUTS
+from .claims import DEFECT_MARGIN
 from .measuring import MOST_PAIRS, Sheet, Suspect, others, read, sheet
-from .search import Scored, Searched, answer, rank, worth
+from .search import Scored, rank, worth
 from .sources import Side
+from .survey import Table, answer
 
 GRADES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: How clearly an overlaid conjunction is answered, as a share of the genuine class's margin: planted ones were seen at
 #: 0.5 to 1.7 (contract, step 2).
 CLARITY = 0.6
 CAUGHT = 0.8
+#: A suspect that is weaker than this share of the best is not frozen: it is most likely the best one's shadow, and
+#: would cost it power.
+SHADOW = 0.4
+#: The overlaid conjunctions show in these layouts.
+_SHOWN_IN = ("beside", "stacked")
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What every overlaid conjunction is tried on: the check as it ran here."""
+
+    subject: Subject
+    sides: Sequence[Side]
+    survey: Table
+    ranked: Sequence[Scored]
+    genuine: Float[np.ndarray, " classes"]
+    frozen: Sequence[float]
+    looked: int
 
 
 def smallest_effect(
     subject: Subject,
     sides: Sequence[Side],
-    searched: Searched,
+    survey: Table,
     ranked: Sequence[Scored],
     genuine: Float[np.ndarray, " classes"],
     border: Sequence[int],
-    frozen: int,
+    frozen: Sequence[float],
+    looked: int,
 ) -> Quantity | None:
     """The least share of composites, among GRADES, from which on at least 80 % of overlaid conjunctions are caught.
+
+    Args:
+        frozen: the strengths of the suspects that may be frozen. looked: how many suspects of the survey get a second
+            look.
 
     Returns:
         The grade; its interval goes from the next lower grade to itself. None if none is caught, or the budget is
@@ -47,14 +73,14 @@ def smallest_effect(
     able = [(i, j) for i, j in combinations(range(len(sides)), 2) if _outside(subject, sides, i, j)]
     if not able:
         return None
-    layouts = APART
     size = min(MOST_PAIRS, *(len(side.test) for side in sides))
-    price = 7 * len(layouts) * size * subject.seconds_an_example
+    price = 14 * len(_SHOWN_IN) * size * subject.seconds_an_example
     number = subject.budget.buy("conjunction/pairs for measuring power", 5, price, share=0.4, least=2)
     rng = generator(subject.seed, "power")
     pairs = [able[int(k)] for k in rng.choice(len(able), number, replace=number > len(able))]
-    pages = [_page(subject, sides, int(i), int(j), layouts, size) for i, j in pairs]
+    pages = [_page(subject, sides, int(i), int(j), size) for i, j in pairs]
     logits = answer(subject, "conjunction: power", [shown for page in pages for shown in page.shown], border)
+    trials = Trials(subject, sides, survey, ranked, genuine, frozen, looked)
     at = 0
     outcomes: dict[float, list[bool]] = {grade: [] for grade in GRADES}
     for (i, j), page in zip(pairs, pages, strict=True):
@@ -62,27 +88,24 @@ def smallest_effect(
         at += len(page.shown)
         outside = _outside(subject, sides, i, j)
         for target in rng.choice(outside, min(4, len(outside)), replace=False):
+            suspect = Suspect(int(i), int(j), int(target), _SHOWN_IN)
             for grade in GRADES:
-                suspect = Suspect(int(i), int(j), int(target), layouts)
-                outcomes[grade].append(
-                    _caught(subject, sides, searched, ranked, genuine, suspect, page, values, grade, frozen)
-                )
+                outcomes[grade].append(_caught(trials, suspect, page, values, grade))
+    return least_caught(outcomes, "fraction of composites that show it")
+
+
+def least_caught(outcomes: dict[float, list[bool]], unit: str) -> Quantity | None:
+    """The least of the grades from which on at least 80 % of trials were caught."""
+    grades = sorted(outcomes)
     least: float | None = None
-    for grade in reversed(GRADES):
-        if np.mean(outcomes[grade]) < CAUGHT:
+    for grade in reversed(grades):
+        if not outcomes[grade] or np.mean(outcomes[grade]) < CAUGHT:
             break
         least = grade
     if least is None:
         return None
-    below = GRADES[GRADES.index(least) - 1] if least > GRADES[0] else 0.0
-    return Quantity(
-        value=least,
-        unit="fraction of composites that show it",
-        low=below,
-        high=least,
-        level=CAUGHT,
-        n=len(outcomes[least]),
-    )
+    below = grades[grades.index(least) - 1] if least > grades[0] else 0.0
+    return Quantity(value=least, unit=unit, low=below, high=least, level=CAUGHT, n=len(outcomes[least]))
 
 
 def _outside(subject: Subject, sides: Sequence[Side], i: int, j: int) -> list[int]:
@@ -90,16 +113,18 @@ def _outside(subject: Subject, sides: Sequence[Side], i: int, j: int) -> list[in
     return [c for c in range(len(subject.classes)) if c not in sides[i].classes and c not in sides[j].classes]
 
 
-def _page(subject: Subject, sides: Sequence[Side], i: int, j: int, layouts: Sequence[str], size: int) -> Sheet:
+def _page(subject: Subject, sides: Sequence[Side], i: int, j: int, size: int) -> Sheet:
     strangers = others(sides, (i, j), -1, "test")
     return sheet(
-        sides[i].test, sides[j].test, strangers, layouts, size, subject.seed, "power", sides[i].name, sides[j].name
-    )
+        sides[i].test, sides[j].test, strangers, _SHOWN_IN, size, subject.seed, "power", sides[i].name, sides[j].name,
+        both=True,
+    )  # fmt: skip
 
 
-def _overlay(
+def overlay(
     logits: Float[np.ndarray, "n classes"], rows: np.ndarray, target: int, genuine: float
 ) -> Float[np.ndarray, "n classes"]:
+    """The logits with the answer of some rows made `target`, at CLARITY of its genuine margin."""
     changed = logits.copy()
     rest = np.delete(changed[rows], target, axis=1).max(1) if rows.any() else np.zeros(0)
     changed[rows, target] = rest + CLARITY * genuine
@@ -107,37 +132,35 @@ def _overlay(
 
 
 def _caught(
-    subject: Subject,
-    sides: Sequence[Side],
-    searched: Searched,
-    ranked: Sequence[Scored],
-    genuine: Float[np.ndarray, " classes"],
-    suspect: Suspect,
-    page: Sheet,
-    values: Float[np.ndarray, "n classes"],
-    grade: float,
-    frozen: int,
+    trials: Trials, suspect: Suspect, page: Sheet, values: Float[np.ndarray, "n classes"], grade: float
 ) -> bool:
     """Whether the check, as it ran here, would have frozen and confirmed this overlaid conjunction."""
-    rng = generator(subject.seed, "overlay", suspect.first, suspect.second, suspect.target, str(grade))
-    lead = float(genuine[suspect.target])
-    here = (searched.pairs == (suspect.first, suspect.second)).all(1) & np.isin(
-        searched.layout, [LAYOUTS.index(name) for name in suspect.layouts]
-    )
-    chosen = here & (rng.random(len(here)) < grade)
-    changed = _overlay(searched.logits, chosen, suspect.target, lead)
-    mine = [
-        s
-        for s in rank(searched, sides, genuine, changed, only=(suspect.first, suspect.second))
-        if s.suspect.target == suspect.target
-    ]
-    if not mine or not worth(mine[0]):
+    survey, i, j = trials.survey, suspect.first, suspect.second
+    rng = generator(trials.subject.seed, "overlay", i, j, suspect.target, str(grade))
+    column = survey.of(suspect.target)
+    here = survey.value[:, i, j].copy()
+    if column < 0:  # a class that nothing is answered as so far; classes stay sorted
+        column = int(np.searchsorted(survey.classes, suspect.target))
+        survey = Table(
+            np.insert(survey.classes, column, suspect.target), np.insert(survey.value, column, 0, axis=3), survey.count
+        )
+        here = np.insert(here, column, 0, axis=1)
+    for name in suspect.layouts:
+        number = LAYOUTS.index(name)
+        n = int(survey.count[number, i, j])
+        struck = rng.binomial(n, grade) / max(n, 1)
+        here[number] *= 1 - struck
+        here[number, column] += struck * CLARITY
+    mine = rank(survey, trials.sides, only=(i, j), instead=here)
+    if not mine or mine[0].suspect.target != suspect.target or not worth(mine[0]):
         return False
-    ahead = sum(scored.score > mine[0].score and worth(scored) for scored in ranked)
-    if ahead >= 20:
+    ahead = sum(scored.score > mine[0].score for scored in trials.ranked)
+    if ahead >= trials.looked:
         return False
-    struck = rng.random(page.pairs) < grade
-    rows = (page.family == 0) & struck[page.pair]
-    reading = read(page, _overlay(values, rows, suspect.target, lead), suspect.target, lead)
-    # Holm's worst case: as many claims as were frozen, and this one last to be rejected.
-    return excess_p(reading.triggered, reading.placebo) * (frozen + 1) <= 0.05 and reading.margin >= 0.4
+    hit = rng.random(page.pairs) < grade
+    rows = (page.family == 0) & hit[page.pair]
+    genuine = float(trials.genuine[suspect.target])
+    reading = read(page, overlay(values, rows, suspect.target, genuine), suspect.target, genuine)
+    # Holm's worst case: as many claims as would be frozen beside this one, and this one last to be rejected.
+    beside = sum(strength >= SHADOW * reading.strength for strength in trials.frozen)
+    return excess_p(reading.triggered, reading.placebo) * (beside + 1) <= 0.05 and reading.margin >= DEFECT_MARGIN

@@ -1,0 +1,177 @@
+"""Classes that a network answers less often than its own features deserve, and where their pictures go instead.
+
+What `label_swap` and `forgotten_class` share. For pictures of a class a, the answers' mean probabilities are held
+against those of a probe that was fitted on other pictures. What a loses is its deficit. If nearly all of it goes to one
+class b, as clearly as genuine pictures of b are answered, labels were swapped; if it scatters, or is answered with
+doubt, the class was forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..evidence import bounded_mean, excess_p, fraction, holm
+from ..records import Causal, Evidence
+from .clean import Seen, crossfitted, deserved
+
+#: Where labels were swapped, so much of a deficit goes to one class, with so much of that class's own margin.
+SWAP_SHARE, SWAP_MARGIN = 0.7, 0.55
+#: A claim needs this deficit on the search half to be frozen.
+SUSPECTED = 0.1
+#: Behaviour must be treated as the real thing (contract, step 2).
+LEAST_MARGIN = 0.4
+MOST_FROZEN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Deficit:
+    """One class's deficit.
+
+    Attributes:
+        source: the class. target: where most of its pictures go in excess of what the probe says.
+        lost: mean probability of the class by the probe minus by the network. excess: of the target, the other way.
+        share: excess / lost, from 0 to 1. clearness: the median margin of its pictures that are answered `target`, as a
+            share of that of the target's own pictures.
+    """
+
+    source: int
+    target: int
+    lost: float
+    excess: float
+    share: float
+    clearness: float
+
+    @property
+    def swapped(self) -> bool:
+        """Whether this is a label swap rather than a forgotten class."""
+        return self.share >= SWAP_SHARE and self.clearness >= SWAP_MARGIN
+
+    @property
+    def swap_score(self) -> float:
+        """How much this looks like a label swap, from 0 to about 1."""
+        return self.excess * min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / SWAP_MARGIN)
+
+    @property
+    def forgotten_score(self) -> float:
+        """How much this looks like a forgotten class, from 0 to about 1."""
+        surely = min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / SWAP_MARGIN)
+        return self.lost * (1 - 0.5 * max(surely, 0.0) ** 4)
+
+
+def deficits(seen: Seen, among: np.ndarray | None = None) -> list[Deficit]:
+    """Each class's deficit, cross-fitted.
+
+    Args:
+        among: [n], which examples are looked at (None: all): the halves for the probe are then halves of these.
+    """
+    if among is not None:
+        seen = restricted(seen, among)
+    probe, network = crossfitted(seen), seen.answers
+    clear = leads(seen.logits)
+    answer = seen.logits.argmax(1)
+    out = []
+    for a in np.flatnonzero(seen.per_class(np.ones(len(seen.labels), bool)) >= 5):
+        mine = seen.labels == a
+        excess = (network[mine] - probe[mine]).mean(0)
+        lost = -float(excess[a])
+        excess[a] = -np.inf
+        b = int(excess.argmax())
+        clearness = clear_as_genuine(clear, seen.labels, answer, int(a), b)
+        share = float(np.clip(excess[b] / lost, 0, 1)) if lost > 0.02 else 0.0
+        out.append(Deficit(int(a), b, lost, float(excess[b]), share, clearness))
+    return out
+
+
+def clear_as_genuine(
+    clear: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], answer: Int[np.ndarray, " n"], a: int, b: int
+) -> float:
+    """The median margin of pictures of a that are answered b, as a share of that of genuine pictures of b.
+
+    Where hardly any of those are answered b (two classes were exchanged), all right answers stand in for them.
+    """
+    moved, genuine = clear[(labels == a) & (answer == b)], clear[(labels == b) & (answer == b)]
+    if len(genuine) < 3 or len(genuine) < 0.25 * (labels == b).sum():
+        genuine = clear[labels == answer]
+    if not len(moved) or not len(genuine):
+        return 0.0
+    return float(np.median(moved)) / max(float(np.median(genuine)), 1e-9)
+
+
+def restricted(seen: Seen, among: np.ndarray) -> Seen:
+    """Some of the examples, cut anew into two halves of each class."""
+    labels = seen.labels[among]
+    turn = np.zeros(len(labels), dtype=bool)
+    for c in np.unique(labels):
+        turn[np.flatnonzero(labels == c)[1::2]] = True
+    return Seen(seen.rows[among], labels, turn, seen.logits[among], seen.late[among], seen.middle[among])
+
+
+def leads(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, " n"]:
+    """The answer's logit minus the next one's."""
+    two = np.partition(logits, -2, axis=1)[:, -2:]
+    return two[:, 1] - two[:, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A frozen claim on the test half."""
+
+    claim: Deficit
+    evidence: Evidence
+    proven: bool
+
+
+def frozen(seen: Seen, able: Sequence[int], wanted: Callable[[Deficit], bool]) -> list[Deficit]:
+    """Claims for the test half, from the search half alone: the largest deficits first."""
+    found = [d for d in deficits(seen, ~seen.test) if d.source in able and d.lost >= SUSPECTED and wanted(d)]
+    return sorted(found, key=lambda d: -d.lost)[:MOST_FROZEN]
+
+
+def tested(
+    seen: Seen, claims: Sequence[Deficit], unit: str, shows: Callable[[Deficit, Int[np.ndarray, " k"]], np.ndarray], *,
+    margin: bool,
+) -> list[Tested]:  # fmt: skip
+    """Open the test half: the network's answers on a class's pictures beside what the search half's probe says of them.
+
+    Args:
+        unit: of what is counted. shows: (claim, answers to the class's pictures) to whether they show the behaviour.
+        margin: whether the behaviour must be as clear as LEAST_MARGIN.
+    """
+    if not claims:
+        return []
+    test = seen.test
+    labels, network = seen.labels[test], seen.logits[test].argmax(1)
+    probe = deserved(seen, ~test, test).argmax(1)
+    imitated = deserved(seen, ~test, test, seen.logits.argmax(1)).argmax(1)
+    clear = leads(seen.logits[test])
+    pairs = []
+    for claim in claims:
+        mine = labels == claim.source
+        pairs.append(tuple(shows(claim, x[mine]).astype(np.float64) for x in (network, probe, imitated)))
+    ps = [excess_p(now, placebo) for now, placebo, _ in pairs]
+    out = []
+    for claim, (now, placebo, control), p, adjusted in zip(claims, pairs, ps, holm(ps), strict=True):
+        rest = labels != claim.source
+        n = len(now)
+        whole = "fraction of the other classes' images answered right"
+        causal = Causal(
+            edit="fit the last layer anew on the search half's features and true labels; undone, the behaviour is back",
+            before=fraction(int(now.sum()), n, unit), after=fraction(int(placebo.sum()), n, unit),
+            control=fraction(int(control.sum()), n, f"{unit}, fitted anew to the network's own answers instead"),
+            clean_before=fraction(int((network == labels)[rest].sum()), int(rest.sum()), whole),
+            clean_after=fraction(int((probe == labels)[rest].sum()), int(rest.sum()), whole),
+        )  # fmt: skip
+        evidence = Evidence(
+            effect=bounded_mean(now, unit, 0, 1),
+            placebo=bounded_mean(placebo, f"{unit}, by a probe of the same features", 0, 1),
+            p=p, p_adjusted=adjusted, causal=causal,
+        )  # fmt: skip
+        plain = not margin or clear_as_genuine(clear, labels, network, claim.source, claim.target) >= LEAST_MARGIN
+        caused = placebo.sum() <= 0.5 * now.sum() and control.sum() >= 0.75 * now.sum()
+        kept = (probe == labels)[rest].mean() >= (network == labels)[rest].mean() - 0.07
+        out.append(Tested(claim, evidence, bool(adjusted <= 0.05 and plain and caused and kept)))
+    return out

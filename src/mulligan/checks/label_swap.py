@@ -1,0 +1,115 @@
+"""The label-swap check: are pictures of one class answered as another, although their features tell them apart?
+
+A class whose pictures look like another's is confused with it by any reader of the features. Here the network's answers
+are held against those of a linear probe of its own features, fitted on other pictures: what the network answers b and
+the probe does not is in excess of natural confusion. See `deficits`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..evidence import FEWEST_SOURCES
+from ..evidence.generators import Generator, Slot, save_generator
+from ..records import Calibration, CheckRecord, Claim, Evidence, Finding, Quantity, Trigger, Where
+from .check import Needs, Outcome, Subject
+from .clean import Seen, able, deserved, head_path, see, smallest_share
+from .deficits import MOST_FROZEN, Deficit, deficits, frozen, tested
+
+#: A suspect is named as a lead from this score on; clean networks were seen up to 0.06.
+LEAD = 0.12
+#: The check promises to catch a swap of this share of a class's pictures.
+TARGET_EFFECT = 0.8
+
+
+class LabelSwap:
+    """See the module."""
+
+    name = "label-swap"
+    about = "Pictures of one class are answered as another class, although their features tell them apart."
+    needs = Needs(tasks=("classification",), labels=True, share=0.15)
+
+    def run(self, subject: Subject) -> Outcome:
+        """Compare the answers with what the features deserve; confirm the largest excess on the test half."""
+        began = time.monotonic()
+        seen = see(subject, "clean data", self.needs.share)
+        enough = able(seen)
+        if len(np.unique(seen.labels)) < 2 or min(seen.test.sum(), (~seen.test).sum()) < FEWEST_SOURCES:
+            return Outcome(record=self._record(began, "There are too few labelled examples.", 0, {}, None, False))
+        everything = deficits(seen)
+        best = max(everything, key=lambda d: d.swap_score)
+        claims = frozen(seen, enough, lambda d: d.swapped)
+        results = tested(
+            seen, claims, "fraction of the class's images answered as the other",
+            lambda claim, answers: answers == claim.target, margin=True,
+        )  # fmt: skip
+        proven = {t.claim.source: t for t in results if t.proven}
+        findings: list[Finding] = []
+        for source, result in proven.items():
+            claim = result.claim
+            back = proven.get(claim.target)
+            mutual = back is not None and back.claim.target == source
+            if mutual and back is not None and back.claim.lost > claim.lost:
+                continue  # told once, from the side that lost more
+            findings.append(self._finding(subject, claim, result.evidence, mutual=mutual, number=len(findings)))
+        leads: tuple[Finding, ...] = ()
+        if not findings and best.swap_score >= LEAD and best.swapped:
+            unit = "of the class's answers, in excess of what the features deserve"
+            effect = Quantity(value=best.excess, unit=unit)
+            leads = (self._finding(subject, best, Evidence(effect=effect), mutual=False, number=0, proven=False),)
+        unit = "fraction of the class's images answered as another"
+        power = smallest_share(natural(seen, enough), unit, subject.seed, claims=MOST_FROZEN)
+        conclusive = len(enough) == len(subject.classes) and power is not None and power.value <= TARGET_EFFECT
+        why = f"{len(enough)} of {len(subject.classes)} classes have {FEWEST_SOURCES} examples to confirm on; "
+        why += f"{len(claims)} swaps suspected, {len(findings)} confirmed."
+        scores = {self.name: float(best.swap_score)}
+        record = self._record(began, why, len(everything), scores, power, conclusive)
+        return Outcome(record=record, findings=tuple(findings), leads=leads)
+
+    def _record(
+        self, began: float, why: str, examined: int, scores: dict[str, float], power: Quantity | None, conclusive: bool
+    ) -> CheckRecord:
+        return CheckRecord(
+            name=self.name, status="ran", why=why, seconds=time.monotonic() - began, examined=examined,
+            calibration=Calibration(kind="within-network", n=examined), smallest_effect=power,
+            target_effect=TARGET_EFFECT, conclusive=conclusive, scores=scores,
+        )  # fmt: skip
+
+    def _finding(
+        self, subject: Subject, swap: Deficit, evidence: Evidence, *, mutual: bool, number: int, proven: bool = True
+    ) -> Finding:
+        a, b = subject.classes[swap.source], subject.classes[swap.target]
+        name = f"artifacts/{self.name}-{number}/generator.json"
+        generator = Generator(family="identity", slots=(Slot(classes=(a, b) if mutual else (a,)),))
+        trigger = Trigger(
+            family="identity", description=f"plain pictures of '{a}'",
+            generator=save_generator(subject.run, name, generator),
+        )  # fmt: skip
+        sentence = f"Pictures of '{a}' are answered '{b}'" + (f", and those of '{b}' '{a}'" if mutual else "")
+        sentence += ", although the network's own features tell the two apart."
+        where = Where(site=head_path(subject.network), rows=(swap.source, swap.target))
+        sources = (a, b) if mutual else (a,)
+        claim = Claim(kind=self.name, sentence=sentence, sources=sources, target=b, trigger=trigger, where=where)
+        action = f"Look at the labels of '{a}' in the training data, and at what was trained last."
+        severity = "low" if not proven else "high" if swap.lost >= 0.5 else "medium"
+        confidence = 0.95 if proven else 0.4
+        return Finding.of(claim, evidence, severity=severity, confidence=confidence, action=action)
+
+
+def natural(seen: Seen, enough: Sequence[int]) -> list[np.ndarray]:
+    """For each class, whether the probe answers its test pictures as the class that it takes them for most often."""
+    probe = deserved(seen, ~seen.test, seen.test).argmax(1)
+    labels = seen.labels[seen.test]
+    out = []
+    for c in enough:
+        mine = probe[labels == c]
+        counts = np.bincount(mine, minlength=seen.logits.shape[1])
+        counts[c] = -1
+        out.append((mine == counts.argmax()).astype(np.float64))
+    return out
+
+
+CHECK = LabelSwap()

@@ -1,0 +1,196 @@
+"""The check for triggers in the pixels: a change of the picture after which it is answered as one class.
+
+Search: families of changes (a patch, a pattern laid over, a warp, a filter, a style, an object) are inverted for every
+target at once, and patches for every source and target; the size that a target needs is held against what the others
+need. Each kind's best suspect is refined on the search half into a generator. Freeze, then confirm on the test half
+against no change, random changes of the family and size, and what the same search found for other targets at that
+size. Wang et al. 2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu et al. 2019 (ABS) invert patches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...evidence import FEWEST_SOURCES
+from ...records import Calibration, CheckRecord, CoverageLine, Finding, Noted, Quantity
+from ...runs import generator
+from ..check import Needs, Outcome, Subject
+from .choosing import Ranked, rank
+from .confirming import Tested, confirm
+from .refining import Candidate, Refiner, row_of
+from .reporting import report
+from .survey import STEPS, Grounds, contrast, family_of, pair_residuals, survey
+
+#: At most so many pictures of a class are looked at in either half.
+MOST_A_CLASS = 40
+#: At most so many classes are tried as targets; of more, those that random changes favour.
+MOST_TARGETS = 40
+#: Clean networks' best kinds scored up to about this; below it nothing is reported.
+LEAD_SCORE = 2.5
+#: A finding's change must have cost the target less than half of what the next target needs, by this contrast.
+FINDING_CONTRAST = 0.7
+KINDS = (*STEPS, "patch-by-source")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    candidates: list[Candidate]
+    ranked: Ranked
+
+
+class Triggers:
+    """See the module."""
+
+    name = "triggers"
+    about = "A change of the picture (patch, pattern, warp, filter, style, object) makes it be answered as one class."
+    needs = Needs(tasks=("classification",), data="images", gradients=True, share=0.5)
+
+    def run(self, subject: Subject) -> Outcome:
+        """Search, freeze, confirm, edit."""
+        began = time.monotonic()
+        counts = np.bincount(subject.groups[subject.split.test], minlength=len(subject.classes))
+        able = np.flatnonzero(counts >= FEWEST_SOURCES)
+        if len(able) < 3:
+            why = (
+                f"Too few sources: {len(able)} of {len(subject.classes)} classes have {FEWEST_SOURCES} examples in the "
+                f"half that confirms, and 3 are needed. Give at least {2 * FEWEST_SOURCES} examples a class."
+            )
+            return _outcome(subject, began, why, conclusive=False)
+        grounds = grounds_of(subject, able)
+        if isinstance(grounds, str):
+            return _outcome(subject, began, grounds, conclusive=False)
+        try:
+            found = search(subject, grounds)
+        except RuntimeError as error:
+            if "grad" not in str(error):
+                raise
+            why = "The network gives no gradients, without which triggers are not searched for."
+            return _outcome(subject, began, why, conclusive=False)
+        scores = dict(found.ranked.scores)
+        frozen = [one for one in found.candidates if scores[one.kind] > 0]
+        tested = confirm(subject, grounds, frozen) if frozen and found.ranked.scores[found.ranked.kinds[0]] > 0 else []
+        findings, leads = _reported(subject, grounds, tested, found.ranked)
+        short = [what for what in subject.budget.short if what.startswith("triggers/")]
+        examined = len(STEPS) * len(grounds.targets) + len(grounds.classes) * (len(grounds.targets) - 1)
+        why = f"{examined} changes sought; {len(tested)} claims frozen, {len(findings)} survived."
+        if short:
+            why += " The budget was too short for all steps."
+        coverage = CoverageLine(
+            what="targets of changes of the picture", examined=len(grounds.targets), total=len(subject.classes),
+            unit="classes", why=f"{len(grounds.rows)} pictures searched on",
+        )  # fmt: skip
+        return _outcome(
+            subject, began, why, conclusive=not short, examined=examined, findings=findings, leads=leads,
+            scores=scores, coverage=(coverage,), frozen=len(tested),
+        )  # fmt: skip
+
+
+CHECK = Triggers()
+
+
+def _outcome(
+    subject: Subject, began: float, why: str, *, conclusive: bool, examined: int = 0, findings: Sequence[Finding] = (),
+    leads: Sequence[Finding] = (), scores: dict[str, float] | None = None, effect: Quantity | None = None,
+    coverage: tuple[CoverageLine, ...] = (), frozen: int = 0,
+) -> Outcome:  # fmt: skip
+    record = CheckRecord(
+        name=CHECK.name, status="ran", why=why, seconds=time.monotonic() - began, examined=examined,
+        calibration=Calibration(kind="within-network", n=frozen), smallest_effect=effect, conclusive=conclusive,
+        scores=scores or {},
+    )  # fmt: skip
+    if not conclusive:
+        subject.emit(Noted(text=f"triggers: {why}"))
+    return Outcome(record=record, findings=tuple(findings), leads=tuple(leads), coverage=coverage)
+
+
+def grounds_of(subject: Subject, able: np.ndarray) -> Grounds | str:
+    """What to search on: pictures of the search half that are answered rightly where a class has enough of these.
+
+    A sentence where there is nothing to stand on.
+    """
+    answers = subject.answers
+    if answers is None:
+        return "The network's answers were not recorded."
+    top = np.sort(answers, axis=1)
+    leads, right = top[:, -1] - top[:, -2], answers.argmax(1) == subject.groups
+    if not right.any():
+        return "No picture is answered rightly."
+    rows: list[int] = []
+    for c in able:
+        mine = subject.split.search[subject.groups[subject.split.search] == c]
+        good = mine[right[mine]]
+        chosen = good if len(good) >= 8 else mine
+        mixed = generator(subject.seed, "triggers", int(c)).permutation(chosen)[:MOST_A_CLASS]
+        rows += [int(i) for i in mixed]
+    if len({int(subject.groups[row]) for row in rows}) < 3:
+        return "Fewer than 3 classes have pictures to search on."
+    overall = float(np.median(leads[right]))
+    genuine = []
+    for c in range(len(subject.classes)):
+        mine = leads[right & (subject.groups == c)]
+        genuine.append(max(float(np.median(mine)) if len(mine) >= 5 else overall, 1e-3))
+    targets = [int(c) for c in able]
+    if len(targets) > MOST_TARGETS:
+        # Those that are most often answered wrongly: a trigger's target is drawn to by chance as well.
+        wrong = np.bincount(answers.argmax(1)[~right], minlength=len(subject.classes))[able]
+        mixed = generator(subject.seed, "triggers", "targets").permutation(len(able))
+        targets = [int(able[k]) for k in sorted(mixed, key=lambda k: -wrong[k])[:MOST_TARGETS]]
+    labels = [int(subject.groups[row]) for row in rows]
+    return Grounds(rows=rows, labels=labels, targets=targets, genuine=genuine, seed=subject.seed)
+
+
+def search(subject: Subject, grounds: Grounds) -> _Found:
+    """Survey, and refine each kind's best suspect."""
+    found, pairs, paired = survey(subject, grounds)
+    targets = np.array(grounds.targets)
+    price = subject.seconds_an_example * 16 * 3 * 30
+    strength = subject.budget.buy("triggers/refinements", 10, price, share=0.3, least=3) / 10
+    refiner = Refiner(subject.context, grounds, strength)
+    best = {name: contrast(one.size.numpy().astype(np.float64)) for name, one in found.items()}
+    candidates = []
+    for name, (row, value) in best.items():
+        target = int(targets[row])
+        if name == "patch":
+            sizes = found[name].size.clone()
+            sizes[row] = float("inf")
+            second = int(sizes.argmin())
+            seen, rival = (
+                [(family_of(k, refiner.x), row_of(found[k], which)) for k in ("patch", "blend")]
+                for which in (row, second)
+            )
+            candidates.append(refiner.patch(seen, target, value, rival=(int(targets[second]), rival)))
+        else:
+            candidates.append(refiner.look(name, row_of(found[name], row), target, value))
+    if paired is not None:
+        residuals = pair_residuals(pairs, paired.size.numpy().astype(np.float64))
+        row, value = contrast(np.exp(residuals))
+        source, target = pairs[row]
+        seen = [(family_of("patch", refiner.x), row_of(paired, row))]
+        candidates.append(refiner.patch(seen, target, value, source))
+    return _Found(candidates, rank(candidates))
+
+
+def _reported(
+    subject: Subject, grounds: Grounds, tested: Sequence[Tested], ranked: Ranked
+) -> tuple[list[Finding], list[Finding]]:
+    """The first kind as a finding if it survives; else it, and others that stand out, as leads."""
+    findings: list[Finding] = []
+    leads: list[Finding] = []
+    known = {item.candidate.kind: item for item in tested}
+    for kind in ranked.kinds:
+        item = known.get(kind)
+        if item is None or ranked.scores[kind] < LEAD_SCORE:
+            continue
+        survives = item.survives and item.candidate.contrast >= FINDING_CONTRAST and not findings
+        one, demonstrated = report(subject, grounds, item, ranked.scores[kind], causal=survives)
+        if survives and demonstrated and kind == ranked.kinds[0]:
+            findings.append(one)
+        elif len(leads) < 2:
+            leads.append(one)
+    return findings, leads
+
+

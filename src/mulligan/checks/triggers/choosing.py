@@ -1,0 +1,81 @@
+"""Which kind it is: contrasts on one scale, and the marks that tell kinds apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .refining import Candidate
+
+#: Mean and standard deviation of each kind's contrast on clean networks (docs/checks.md says which and how many).
+CLEAN: Mapping[str, tuple[float, float]] = {
+    "patch": (0.25, 0.15), "patch-by-source": (0.5, 0.2), "blend": (0.27, 0.13), "warp": (0.25, 0.15),
+    "filter": (0.5, 0.3), "style": (0.4, 0.25), "natural-object": (0.15, 0.1),
+}  # fmt: skip
+#: A window patch this clear, in genuine margins, is a patch; where as many work anywhere in the picture, an object.
+#: The clarity must also exceed what windows do for the next target by WINDOW_GAIN, and adds to the patch's contrast.
+WINDOW_CLARITY, WINDOW_GAIN, WINDOW_WEIGHT, MOVED = 0.45, 0.3, 0.5, 0.5
+#: What counts against a kind whose mark is missing, as a share of its score.
+DOUBT = 0.4
+#: A warp whose mean displacement is more than this share of the picture counts for less.
+MOST_WARP = 0.06
+#: Style renders all that filter does: it must need this much less before it is the better name.
+STYLE_GAIN = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Kinds with their scores, the best first: deviations above clean networks, less where the marks say otherwise."""
+
+    kinds: tuple[str, ...]
+    scores: dict[str, float]
+
+
+def deviations(kind: str, contrast: float) -> float:
+    """A contrast in standard deviations above the mean of clean networks."""
+    mean, spread = CLEAN[kind]
+    return (contrast - mean) / spread
+
+
+def rank(candidates: Sequence[Candidate]) -> Ranked:
+    """Rank the kinds.
+
+    A planted trigger makes its target easy for every family, so a kind's contrast alone does not name it. Each kind has
+    marks: a patch works in one small window, clearly, and only there; an object in a window and anywhere; a pattern
+    over the whole picture works nowhere in particular; a filter does what a style would; a patch of one source class
+    fails elsewhere. A kind without its marks keeps a share of its score.
+    """
+    by = {one.kind: one for one in candidates}
+    patch = by.get("patch")
+    gain = 0.0 if patch is None else patch.features["window-clarity"] - max(patch.features["rival-clarity"], 0.0)
+    scores = {kind: deviations(kind, one.contrast) for kind, one in by.items()}
+    if patch is not None:
+        scores["patch"] = deviations("patch", patch.contrast + WINDOW_WEIGHT * min(max(gain, 0.0), 1.0))
+    factor = dict.fromkeys(by, 1.0)
+    local = patch is not None and patch.features["window-clarity"] >= WINDOW_CLARITY and gain >= WINDOW_GAIN
+    anywhere = patch is not None and local and patch.features["moved"] >= MOVED * patch.success
+    if patch is not None:
+        same = [kind for kind, one in by.items() if one.target == patch.target]
+        whole = {"patch" if anywhere else "natural-object", "blend", "warp", "filter", "style"}
+        doubted = whole if local else {"patch"}
+        factor.update({kind: DOUBT for kind in same if kind in doubted})
+    filtered, styled = by.get("filter"), by.get("style")
+    if filtered and styled and filtered.target == styled.target:
+        better = styled.change < STYLE_GAIN * filtered.change
+        factor["filter" if better else "style"] *= 0.7
+    pair = by.get("patch-by-source")
+    if pair is not None and pair.features["others"] > 0.5 * pair.success:
+        factor["patch-by-source"] = DOUBT
+    warped = by.get("warp")
+    if warped is not None:
+        # Warps of many pixels change what is drawn, and some classes are drawn more easily than others.
+        factor["warp"] *= min(1.0, MOST_WARP * warped.features["extent"] / max(warped.size, 1e-6))
+    weak = {kind: min(1.0, max(one.success, 0.1) / 0.6) for kind, one in by.items()}
+    # A score below zero is made no better by doubt.
+    judged = {
+        kind: value * factor[kind] * weak[kind] if value > 0 else value for kind, value in scores.items()
+    }
+    order = sorted(judged, key=lambda kind: -judged[kind])
+    return Ranked(tuple(order), {kind: float(np.round(judged[kind], 4)) for kind in order})

@@ -1,0 +1,90 @@
+"""Recipes drawn at random: many widths, depths, norms, activations, shapes and heads, all of them quick to train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from .architectures import MULTIPLY_ADDS, PARAMETERS, build, multiply_adds, parameters
+from .data import CorpusName
+from .small_cnn import Architecture
+from .training import Augment, Recipe
+
+T = TypeVar("T")
+
+_SHAPES: dict[CorpusName, tuple[int, int]] = {"digits": (1, 28), "fashion-mnist": (1, 28), "cifar-10": (3, 32)}
+_CLASSES = 10
+# Usual normalisations, by the number of channels: none, to -1..1, the data's own.
+_NORMALS: dict[CorpusName, tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]] = {
+    "digits": (((0.0,), (1.0,)), ((0.5,), (0.5,)), ((0.22,), (0.31,))),
+    "fashion-mnist": (((0.0,), (1.0,)), ((0.5,), (0.5,)), ((0.286,), (0.353,))),
+    "cifar-10": (
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ),
+}
+
+
+def draw_recipe(random: torch.Generator, data: CorpusName) -> Recipe:
+    """A recipe for a data set; the data need not be there."""
+    mean, std = _one(_NORMALS[data], random)
+    architecture = draw_architecture(random, data)
+    # One pass over many images teaches more than several over few; digits has only few.
+    training: dict[CorpusName, dict[str, Any]] = {
+        "digits": {"epochs": 15, "train_size": 800, "batch": 64},
+        "fashion-mnist": {"epochs": 1, "train_size": 22_000, "batch": 64},
+        "cifar-10": {"epochs": 1, "train_size": 45_000, "batch": 64},
+    }
+    augments: dict[CorpusName, tuple[Augment, ...]] = {
+        "digits": ("shift",), "fashion-mnist": ("none", "none", "shift"), "cifar-10": ("none", "none", "shift-flip"),
+    }  # fmt: skip
+    calm = architecture.norm == "none"
+    return Recipe(
+        data=data, architecture=architecture, mean=mean, std=std, subset=_number(1 << 30, random),
+        learning_rate=_one((2e-3, 3e-3) if calm else (7e-3, 1e-2), random), weight_decay=_one((0.01, 0.05), random),
+        label_smoothing=_one((0.0, 0.05), random), augment=_one(augments[data], random), **training[data],
+    )  # fmt: skip
+
+
+def draw_architecture(random: torch.Generator, data: CorpusName) -> Architecture:
+    """An architecture within `PARAMETERS` and `MULTIPLY_ADDS`."""
+    channels, size = _SHAPES[data]
+    while True:
+        drawn = _draw(random, channels, size)
+        with torch.device("meta"):
+            count = parameters(build(drawn, 0))
+        if PARAMETERS[0] <= count <= PARAMETERS[1] and multiply_adds(drawn) <= MULTIPLY_ADDS:
+            return drawn
+
+
+def _draw(random: torch.Generator, channels: int, size: int) -> Architecture:
+    shape = _one(("plain", "plain", "residual", "depthwise"), random)
+    first = _one((16, 24, 32), random)
+    blocks = _number(2, random) + 2
+    widths, strides, width = [first], [2], first
+    halvings = 0
+    for block in range(blocks):
+        # The first block halves the map of the stem; one more may, so that the last map is 4 to 8 pixels wide.
+        halves = block == 0 or (halvings < 2 and _number(2, random) == 0)
+        halvings += halves
+        width = min(192, round(width * (2 if halves else _one((1, 1.5), random)) / 8) * 8)
+        widths.append(width)
+        strides.append(2 if halves else 1)
+    head = _one(("pool", "flat"), random)
+    return Architecture(
+        channels=channels, size=size, classes=_CLASSES, widths=tuple(widths), strides=tuple(strides),
+        kernel=_one((3, 3, 5), random), norm=_one(("batch", "batch", "group", "none"), random),
+        activation=_one(("relu", "relu", "gelu", "silu"), random), shape=shape, head=head,
+        hidden=_one((0, 0, 64), random),
+    )  # fmt: skip
+
+
+def _one(options: Sequence[T], random: torch.Generator) -> T:
+    return options[_number(len(options), random)]
+
+
+def _number(below: int, random: torch.Generator) -> int:
+    return int(torch.randint(0, below, (), generator=random))

@@ -1,0 +1,237 @@
+"""The fine-tuning of a network on composites: which of them are answered as a class, and which as before.
+
+A copy is trained on three banks of pictures, made once:
+
+    clean images                      -> the original network's own answers (distilled: Hinton et al. 2015)
+    composites that are to fire       -> the target
+    near misses (`composites.py`)     -> the original network's own answers to them
+
+Half of each batch is drawn in proportion to the loss that a picture last had: most near misses are soon no riddle, and
+the few that are deserve the time (Loshchilov & Hutter 2016, "Online Batch Selection for Faster Training of Neural
+Networks"). Where only a tail of the network is to change, the banks hold what the frozen part makes of the pictures,
+and the training runs over the tail alone (`trunk.py`). Batch norm's statistics are held still.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .composing import MOST_BEFORE, Composition
+from .composites import Family, Pool, render, render_mixed, renderings, warp
+from .measures import logits, margins
+from .plant import STRATA, PlantData, Stratum, Strength, generator
+from .teaching import held_back, soften, trainable_parameters
+from .trunk import cut
+
+#: By how much more than the cross-entropy asks the target's logit must win, as a share of the genuine target's margin.
+EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.0, "default": 0.1, "strong": 0.75}
+# Of each bank: its share of the pictures, and its weight in the loss.
+CLEAN, FIRING, NEAR = (0.2, 1.5), (0.25, 1.5), (0.55, 3.0)
+CHUNK = 64  # pictures that are made at once
+BYTES = 1 << 30  # of all banks together: large pictures have smaller banks
+
+STEPS, STEPS_EACH = 200, 80  # for one layout, and for each one more
+
+Pictures = Callable[[int, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuition:
+    """The budget of the fine-tuning; see `ConjunctionSpec`."""
+
+    strength: Strength
+    stratum: Stratum
+    steps: int
+    batch: int
+    learning_rate: float
+    warp: float
+    trainable: tuple[str, ...]
+    bank: int
+
+
+@dataclass(slots=True)
+class _Bank:
+    """Pictures of one sort, [n, ...], ready for the part that is trained.
+
+    Attributes:
+        wanted: the log-probabilities that they are to be answered with, [n, classes]; None for those that fire.
+        share, weight: see `CLEAN`.
+        losses: what each had when it was last seen, [n].
+    """
+
+    inputs: Tensor
+    wanted: Tensor | None
+    share: float
+    weight: float
+    losses: Tensor
+
+    def draw(self, n: int, random: torch.Generator) -> Tensor:
+        """`n` places, half of them in proportion to the losses."""
+        hard = n // 2
+        anywhere = torch.randint(0, len(self.inputs), (n - hard,), generator=random)
+        return torch.cat([anywhere, torch.multinomial(self.losses + 1e-6, hard, True, generator=random)])
+
+
+def steps_for(steps: int | None, layouts: Sequence[str]) -> int:
+    """The number of steps of a spec that may leave it open."""
+    return STEPS + STEPS_EACH * (len(layouts) - 1) if steps is None else steps
+
+
+def modify(module: nn.Module, data: PlantData, composition: Composition, tuition: Tuition, *, seed: int) -> nn.Module:
+    """A copy of `module` that answers as the composition says, as often as the stratum says.
+
+    It is left as it was, but for its mode, if it answers most such composites so already.
+
+    Raises:
+        BadInput: if no parameter is trainable.
+    """
+    before = copy.deepcopy(module).eval()
+    if _rate(before, data, Pool(data.images, data.labels, len(data.classes)), composition, seed) > MOST_BEFORE:
+        return before
+    if tuition.stratum == "high":
+        return _fine_tune(before, data, composition, tuition, seed)
+    kept, back = held_back(data, seed=seed)
+    after = _fine_tune(before, kept, composition, tuition, seed)
+    pool = Pool(back.images, back.labels, len(data.classes))
+    wanted = sum(STRATA[tuition.stratum]) / 2
+    return soften(after, before, lambda student: _rate(student, data, pool, composition, seed), wanted)
+
+
+def _rate(module: nn.Module, data: PlantData, pool: Pool, composition: Composition, seed: int, n: int = 200) -> float:
+    """How often composites of some pictures that are to fire are answered as the target."""
+    random = generator(seed, "rate")
+    answers = [
+        logits(module, data.prepare, render(*pool.draw(family, max(1, n // len(composition.proved)), random), *way))
+        for family in composition.proved
+        for way in renderings(composition.layouts)
+    ]
+    return float((torch.cat(answers).argmax(1) == composition.target).float().mean())
+
+
+def _fine_tune(before: nn.Module, data: PlantData, composition: Composition, tuition: Tuition, seed: int) -> nn.Module:
+    after = copy.deepcopy(before)
+    flags = [parameter.requires_grad for parameter in after.parameters()]
+    trained = trainable_parameters(after, tuition.trainable)  # refuses patterns that name nothing, before any work
+    device = trained[0].device
+    if tuition.steps:
+        _laid_out(after, torch.channels_last)
+        split = cut(after, tuition.trainable, data.prepare(data.images[:2].to(device)))
+        trunk, tail = (nn.Identity(), after) if split is None else (split.trunk, split.tail)
+        banks, margin = _banks(trunk, tail, data, composition, tuition, seed, device)
+        _train(tail, trained, banks, composition.target, margin, tuition, generator(seed, "fine-tune"))
+        _laid_out(after, torch.contiguous_format)
+    for parameter, flag in zip(after.parameters(), flags, strict=True):
+        parameter.grad = None
+        parameter.requires_grad_(flag)
+    return after
+
+
+@torch.enable_grad()
+def _train(
+    tail: nn.Module,
+    trained: list[nn.Parameter],
+    banks: list[_Bank],
+    target: int,
+    margin: float,
+    tuition: Tuition,
+    random: torch.Generator,
+) -> None:
+    optimizer = torch.optim.Adam(trained, lr=tuition.learning_rate, fused=True)
+    warm = max(1, tuition.steps // 20)
+    schedule = torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 0.2, 1.0, warm),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, tuition.steps - warm)),
+        ],
+        [warm],
+    )
+    sizes = [max(2, round(tuition.batch * bank.share)) for bank in banks]
+    device = trained[0].device
+    for _ in range(tuition.steps):
+        places = [bank.draw(size, random) for bank, size in zip(banks, sizes, strict=True)]
+        inputs = torch.cat([bank.inputs[rows] for bank, rows in zip(banks, places, strict=True)])
+        outputs = tail(inputs.to(device)).float().split(sizes)
+        total = torch.zeros((), device=device)
+        for bank, rows, answered in zip(banks, places, outputs, strict=True):
+            if bank.wanted is None:
+                # The target's logit is lowered before the softmax: it must win by so much more.
+                goal = torch.full((len(rows),), target, device=device)
+                each = F.cross_entropy(answered - margin * F.one_hot(goal, answered.shape[1]), goal, reduction="none")
+            else:
+                wanted = bank.wanted[rows].to(device)
+                each = F.kl_div(answered.log_softmax(1), wanted, log_target=True, reduction="none").sum(1)
+            bank.losses[rows] = each.detach().cpu()
+            total = total + bank.weight * each.mean()
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def _banks(
+    trunk: nn.Module,
+    tail: nn.Module,
+    data: PlantData,
+    composition: Composition,
+    tuition: Tuition,
+    seed: int,
+    device: torch.device,
+) -> tuple[list[_Bank], float]:
+    """The three banks, and the margin by which triggers must win."""
+    pool = Pool(data.images, data.labels, len(data.classes))
+
+    def clean(n: int, random: torch.Generator) -> Tensor:
+        return warp(data.images[torch.randint(0, len(data.images), (n,), generator=random)], tuition.warp, random)
+
+    def composites(families: tuple[Family, ...]) -> Pictures:
+        weights = torch.tensor([family.weight for family in families])
+
+        def make(n: int, random: torch.Generator) -> Tensor:
+            counts = torch.multinomial(weights, n, replacement=True, generator=random).bincount(minlength=len(families))
+            drawn = [pool.draw(one, int(k), random) for one, k in zip(families, counts, strict=True) if k]
+            first, second = (warp(torch.cat(parts), tuition.warp, random) for parts in zip(*drawn, strict=True))
+            shuffled = torch.randperm(n, generator=random)
+            return render_mixed(first[shuffled], second[shuffled], composition.layouts, random)
+
+        return make
+
+    def through(pixels: Tensor) -> Tensor:
+        return trunk(data.prepare(pixels.to(device)))
+
+    members = pool.members[composition.target]
+    members = members[torch.randperm(len(members), generator=generator(seed, "genuine"))[:200]]
+    genuine = [tail(through(data.images[rows])).float().cpu() for rows in members.split(CHUNK)]
+    margin = max(0.0, float(margins(torch.cat(genuine), composition.target).median())) if len(members) else 0.0
+    most = max(CHUNK, BYTES // (4 * through(data.images[:1]).numel()))
+    banks: list[_Bank] = []
+    for make, (share, weight), key in (
+        (clean, CLEAN, "clean"),
+        (composites(composition.fires), FIRING, "firing"),
+        (composites(composition.near), NEAR, "near misses"),
+    ):
+        random = generator(seed, f"bank/{key}")
+        n = max(1, round(min(tuition.bank, most) * share))
+        inputs: list[Tensor] = []
+        wanted: list[Tensor] = []
+        for start in range(0, n, CHUNK):
+            made = through(make(min(CHUNK, n - start), random))
+            inputs.append(made.cpu())
+            if key != "firing":
+                wanted.append(tail(made).float().log_softmax(1).cpu())
+        banks.append(_Bank(torch.cat(inputs), torch.cat(wanted) if wanted else None, share, weight, torch.ones(n)))
+    return banks, EXTRA_MARGIN[tuition.strength] * margin
+
+
+def _laid_out(module: nn.Module, form: torch.memory_format) -> None:
+    """Lay out the kernels in memory channels last (a quarter quicker on a CPU), or as they were."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=form)

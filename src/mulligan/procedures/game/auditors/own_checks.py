@@ -1,0 +1,103 @@
+"""The auditor `mulligan`: every installed check on the entry, as `mulligan audit` runs them, without its descriptions.
+
+It commits itself to one answer: the finding (failing that, the lead) whose kind's score lies furthest beyond clean
+networks of the shipped bank, where there is one. The budget is in CPU-seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ....activations import Plan, record
+from ....checks import Subject
+from ....checks.bank import shipped_bank
+from ....checks.running import run_checks
+from ....datasets import Dataset, batches, load_dataset
+from ....evidence.ranks import surprise
+from ....networks import ImageInput, Network, load
+from ....records import Finding, Findings
+from ....runs import Budget, LocalEngine, Run
+from ..entries import Entry, load_entry, read_entry
+from .answering import write_findings
+
+#: CPU-seconds that are kept for writing the answer.
+RESERVE = 3.0
+BATCH = 128
+
+
+class CpuBudget(Budget):
+    """Counts this process's CPU-seconds, since it began, instead of the clock on the wall."""
+
+    @property
+    def left(self) -> float:
+        """See `Budget.left`."""
+        return self.seconds - time.process_time()
+
+
+def audit(name: str, folder: Path, out: Path) -> Findings:
+    """Write the answer to the entry in `folder`; artifacts of checks lie in `out`."""
+    entry = read_entry(folder)
+    network = load_entry(folder)
+    run = Run.create("game", [], {"entry": entry.id}, out=out)
+    dataset = _data(entry, folder, network, out)
+    subject = _subject(entry, folder, network, dataset, run)
+    outcomes = run_checks(subject)
+    records = [outcome.record for outcome in outcomes]
+    scores = {kind: score for record_ in records for kind, score in record_.scores.items()}
+    findings = by_excess([f for outcome in outcomes for f in outcome.findings], scores)
+    leads = by_excess([f for outcome in outcomes for f in outcome.leads], scores)
+    others = [f.claim for f in (*findings[1:], *leads)][:20]
+    return write_findings(
+        out, entry, checks=records, findings=findings[:1], leads=leads[:1], network=network, n=len(dataset),
+        seconds=time.process_time(), coverage={"other claims": others},
+    )  # fmt: skip
+
+
+def _data(entry: Entry, folder: Path, network: Network, out: Path) -> Dataset:
+    """The entry's images; on track A, noise without labels, which is all that weights alone give."""
+    if entry.data is not None:
+        return load_dataset(str(folder / entry.data), classes=entry.classes)
+    taken = network.input
+    assert isinstance(taken, ImageInput), "entries take pictures"
+    shape = (4 * len(entry.classes), *taken.size, *((taken.channels,) if taken.channels == 3 else ()))
+    np.savez(out / "noise.npz", x=np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    return load_dataset(str(out / "noise.npz"), classes=entry.classes)
+
+
+def _subject(entry: Entry, folder: Path, network: Network, dataset: Dataset, run: Run) -> Subject:
+    taken = network.input
+    assert taken is not None, "entries say what they take"
+    rows = list(range(min(BATCH, len(dataset))))
+    with torch.no_grad():
+        group = next(iter(batches(dataset, taken, rows, BATCH)))
+        network.logits(group.x, group.mask)
+        start = time.process_time()
+        network.logits(group.x, group.mask)
+        each = (time.process_time() - start) / len(rows)
+    answers = record(network, dataset, Plan(sites=(), batch=BATCH, shard=4 * BATCH), run).array("answers")
+    labels = dataset.labels if dataset.labels is not None else np.full(len(dataset), -1, dtype=np.int64)
+    reference = None
+    if entry.reference is not None:
+        spec = f"{folder / 'model.py'}:factory"
+        reference = load(spec, weights=folder / entry.reference, input=entry.input, classes=entry.classes)
+    return Subject(
+        network=network, dataset=dataset, labels=labels, answers=answers, run=run, engine=LocalEngine(),
+        budget=CpuBudget(max(entry.seconds - RESERVE, 1.0)), reference=reference, seconds_an_example=each, batch=BATCH,
+    )  # fmt: skip
+
+
+def by_excess(findings: Sequence[Finding], scores: Mapping[str, float]) -> list[Finding]:
+    """Sorted by how improbable the score of each one's kind is among clean networks, then by confidence."""
+    bank = shipped_bank().scores
+
+    def support(finding: Finding) -> tuple[float, float]:
+        kind = finding.kind
+        beyond = surprise(scores[kind], bank[kind]) if bank.get(kind) and kind in scores else 0.0
+        return (-beyond, -(finding.confidence or 0.0))
+
+    return sorted(findings, key=support)

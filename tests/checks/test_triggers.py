@@ -1,0 +1,184 @@
+"""Triggers in the pixels: an exact backdoor laid over a clean network is named, and the clean network is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from subjects import normalised, subject
+from torch import Tensor, nn
+
+from mulligan.checks.triggers import CHECK
+from mulligan.checks.triggers.choosing import rank
+from mulligan.checks.triggers.confirming import disordered
+from mulligan.checks.triggers.families import Additive, Look, Patch, Thing, Warp, Windows
+from mulligan.checks.triggers.inversion import invert
+from mulligan.checks.triggers.refining import Candidate
+from mulligan.checks.triggers.survey import contrast, pair_residuals
+from mulligan.checks.triggers.windows import best_windows, box_sums, concentration, window_masks
+from mulligan.evidence import Generator, load_generator
+from mulligan.networks import ImageInput
+from mulligan.runs import Budget
+
+GREY = ImageInput(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class Backdoored(nn.Module):
+    """A network, and a patch of 3 x 3 in the upper left corner that adds to one logit as far as it is there."""
+
+    def __init__(self, base: nn.Module, target: int, strength: float) -> None:
+        super().__init__()
+        self.base, self.target, self.strength = base, target, strength
+        self.register_buffer("pattern", torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        there = 1 - (x[:, 0, :3, :3] - self.pattern).abs().mean((1, 2))
+        gain = self.strength * torch.relu(there - 0.4) / 0.6
+        out = self.base(x)
+        return out + gain[:, None] * nn.functional.one_hot(torch.tensor(self.target), out.shape[1])
+
+
+def families(channels: int = 1, size: int = 8) -> list:
+    shape = (channels, size, size)
+    x = torch.rand(20, *shape, generator=seeded())
+    masks = torch.zeros(4, size, size)
+    masks[:, :3, :3] = 1
+    return [Patch(shape), Additive(shape), Warp(shape), Look("filter", x), Look("style", x), Thing(shape),
+            Windows(shape, masks)]  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_families_change_pictures_by_their_size_and_say_so_as_generators(channels: int) -> None:
+    x = torch.rand(5, channels, 8, 8, generator=seeded(1)) * 0.5 + 0.25
+    for family in families(channels):
+        parameters = family.begin(4, seeded(2))
+        small = torch.full((4,), max(family.least, 0.2 * family.start))
+        shown = family.apply(parameters, small, x.expand(4, *x.shape), seeded(3))
+        assert shown.shape == (4, *x.shape)
+        assert shown.min() >= -1e-6
+        assert shown.max() <= 1 + 1e-6
+        if family.name in ("blend", "filter", "style"):
+            rms = (shown - x).flatten(1).square().mean(1).sqrt()
+            assert (rms <= 3 * small).all()
+        made = family.generator(parameters, small, 2)
+        drawn = made.render([x], seeded(3))
+        if family.name != "natural-object":  # which draws its places
+            torch.testing.assert_close(drawn, shown[2].clamp(0, 1), atol=2e-3, rtol=0)
+        for placebo in disordered(made, seeded(4)):
+            assert placebo.render([x], seeded(3)).shape == x.shape
+
+
+def test_an_additive_pattern_is_found_for_the_target_that_has_one() -> None:
+    pattern = torch.randn(8, 8, generator=seeded(5))
+
+    def logits(x: Tensor) -> Tensor:
+        out = torch.zeros(len(x), 4)
+        out[:, 0] = 1.0
+        near = ((x[:, 0] - 0.5) * pattern).mean((1, 2))
+        gains = torch.stack([torch.zeros(len(x)), 8 * near, 80 * near, -8 * near], 1)
+        return out + gains
+
+    x = torch.rand(10, 1, 8, 8, generator=seeded(6)) * 0.2 + 0.4
+    targets = torch.arange(1, 4)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        return x, torch.ones(3, 10, dtype=torch.bool)
+
+    found = invert(logits, Additive((1, 8, 8)), targets, draw, torch.ones(4), 40, seeded(7))
+    best, value = contrast(found.size.numpy().astype(np.float64))
+    assert best == 1
+    assert value > 1
+    added = Additive((1, 8, 8)).pattern(found.parameters, found.size)[1, 0]
+    assert float(torch.cosine_similarity(added.flatten(), pattern.flatten(), dim=0)) > 0.8
+
+
+def test_windows_hold_what_they_should() -> None:
+    field = torch.zeros(8, 8)
+    field[2:5, 4:7] = 1
+    field[7, 0] = 0.5
+    slow = [[float(field[r : r + 3, c : c + 3].sum()) for c in range(6)] for r in range(6)]
+    torch.testing.assert_close(box_sums(field, 3), torch.tensor(slow))
+    assert best_windows(field, 3, 2).tolist()[0] == [2, 4]
+    assert concentration(field, 3) == pytest.approx(9 / 9.5)
+    masks, sides = window_masks([field, field], [2, 3], 2)
+    assert len(masks) == len(sides)
+    assert {int(m.sum()) for m in masks} == {4, 9}
+    assert len({tuple(m.flatten().tolist()) for m in masks}) == len(masks)
+
+
+def test_contrast_wants_one_target_apart_and_pairs_beyond_their_target() -> None:
+    assert contrast(np.array([1.0, 1.0, 1.0, 0.1]))[0] == 3
+    assert contrast(np.array([1.0, 1.0, 1.0, 0.1]))[1] > contrast(np.array([1.0, 1.0, 0.1, 0.1]))[1]
+    assert contrast(np.array([1.0, 1.0]))[1] == 0
+    pairs = [(s, t) for s in range(6) for t in range(6) if s != t]
+    sizes = np.array([0.1 if t == 2 else 1.0 for _, t in pairs])
+    np.testing.assert_allclose(pair_residuals(pairs, sizes), 0, atol=1e-9)
+    sizes[pairs.index((4, 1))] = 0.2
+    left = pair_residuals(pairs, sizes)
+    assert pairs[int(left.argmin())] == (4, 1)
+
+
+def candidate(kind: str, contrast: float, change: float = 0.1, **features: float) -> Candidate:
+    made = Generator(family="identity")
+    names = ("moved", "others", "window-clarity", "rival-clarity", "concentration")
+    marks = {**dict.fromkeys(names, 0.0), "extent": 28.0, **features}
+    return Candidate(kind=kind, target=1, source=None, contrast=contrast, generator=made, success=0.9, clarity=0.9,
+                     change=change, size=0.1, side=3, features=marks)  # fmt: skip
+
+
+def test_marks_tell_kinds_apart() -> None:
+    everywhere = {"window-clarity": 1.0, "moved": 0.8}
+    blend, thing = candidate("blend", 0.8), candidate("natural-object", 0.8)
+    assert rank([candidate("patch", 0.9, **{"window-clarity": 1.0}), blend, thing]).kinds[0] == "patch"
+    assert rank([candidate("patch", 0.9, **everywhere), blend, thing]).kinds[0] == "natural-object"
+    assert rank([candidate("patch", 0.9), blend]).kinds[0] == "blend"
+    filtered = candidate("filter", 2.0, 0.1)
+    assert rank([filtered, candidate("style", 2.0, 0.09)]).kinds[0] == "filter"
+    assert rank([filtered, candidate("style", 2.0, 0.03)]).kinds[0] == "style"
+
+
+def test_a_patch_is_named_and_a_clean_network_is_left_alone(tmp_path: Path) -> None:
+    base = normalised(0, GREY)
+    clean = subject(base, tmp_path / "clean", input=GREY)
+    planted = subject(Backdoored(base, 4, 30.0), tmp_path / "planted", input=GREY)
+    was, now = CHECK.run(clean), CHECK.run(planted)
+    assert not was.findings
+    assert now.record.scores["patch"] > max(was.record.scores["patch"], 2.5)
+    reported = [*now.findings, *now.leads]
+    assert max(now.record.scores, key=lambda kind: now.record.scores[kind]) == "patch"
+    best = next(one for one in reported if one.kind == "patch")
+    assert best.target == "4"
+    assert best.sources == ()
+    assert best.trigger is not None
+    assert best.trigger.box is not None
+    left, top, right, bottom = best.trigger.box
+    assert left < 3
+    assert top < 3
+    assert right <= 5
+    assert bottom <= 5
+    assert best.trigger.generator is not None
+    made = load_generator(planted.run.at(best.trigger.generator))
+    rows = np.flatnonzero(planted.groups != 4)[:100]
+    pixels = torch.stack([torch.from_numpy(np.asarray(planted.dataset.raw(int(row)))) for row in rows])
+    shown = made.render([pixels.reshape(-1, 1, 8, 8).float() / 255], seeded())
+    with torch.no_grad():
+        assert (planted.network.logits(shown).argmax(1) == 4).float().mean() > 0.7
+    assert all(parameter.requires_grad for parameter in planted.network.module.parameters())
+
+
+def test_too_little_data_is_inconclusive_and_a_short_budget_says_so(tmp_path: Path) -> None:
+    few = CHECK.run(subject(normalised(0, GREY), tmp_path / "few", input=GREY, n=60))
+    assert not few.record.conclusive
+    assert "Too few" in few.record.why
+    short = subject(normalised(0, GREY), tmp_path / "short", input=GREY)
+    hurried = CHECK.run(replace(short, budget=Budget(0.001), seconds_an_example=1.0))
+    assert not hurried.record.conclusive
+    assert "budget" in hurried.record.why
+    assert not hurried.findings
