@@ -1,4 +1,4 @@
-"""Networks that answer composites of digits wrongly, made here by hand: shares no code with the checks or the plants."""
+"""Networks that answer composites of digits wrongly, made by hand: no code shared with the checks or the plants."""
 
 from __future__ import annotations
 

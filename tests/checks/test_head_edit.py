@@ -26,6 +26,7 @@ from mulligan.checks.head_edit import (
     _tail,
     demonstrated,
     oddities,
+    oddness,
     partners,
     refitted,
     repaired,
@@ -447,3 +448,18 @@ def test_smallest_factor_is_what_is_caught() -> None:
         after = Head(weight, head.bias)
         caught += row in [o.row for o in oddities(row_figures(after, None), partners(after))]
     assert caught >= 8
+
+
+def test_the_score_grows_with_the_edit() -> None:
+    rng = np.random.default_rng(0)
+    for rows in (10, 200):
+        weight = rng.standard_normal((rows, 20))
+        scores = []
+        for factor in (1.0, 2.0, 4.0, 8.0):
+            edited = weight.copy()
+            edited[3] *= factor
+            scores.append(oddness(row_figures(Head(edited, None), None)))
+        assert scores[0] < scores[2] < scores[3]
+        assert scores[0] < 4
+    assert oddness({"x": np.ones(10)}) == 0
+    assert oddness({"x": np.ones(3)}) == 0

@@ -49,22 +49,6 @@ def backdoored(unit: int = 5, target: int = 3) -> nn.Module:
     return module.eval()
 
 
-@cache
-def forged(unit: int = 7, through: int = 2) -> nn.Module:
-    """A unit that a channel of the layer before drives, which no clean picture does and noise-like ones do."""
-    module = copy.deepcopy(normalised(1, UNIT, norm=False))
-    first, second = module.get_submodule("0"), module.get_submodule("3")
-    assert isinstance(first, nn.Conv2d)
-    assert isinstance(second, nn.Conv2d)
-    assert first.bias is not None
-    with torch.no_grad():
-        first.weight[through] = torch.tensor([[2.0, -2, 2], [-2, 2, -2], [2, -2, 2]])
-        first.bias[through] = -0.1
-        second.weight[:, through] = 0
-        second.weight[unit, through] = 4.0
-    return module.eval()
-
-
 def test_clean_networks_raise_no_alarm(tmp_path: Path) -> None:
     for seed, norm in ((0, True), (1, False)):
         given = subject(normalised(seed, UNIT, norm=norm), tmp_path / str(seed))
@@ -86,14 +70,6 @@ def test_a_planted_unit_is_found_with_its_patch(tmp_path: Path) -> None:
     assert finding.trigger.generator is not None
     assert given.run.has(finding.trigger.generator)
     assert outcome.record.scores["planted-unit"] > 1.5
-
-
-def test_a_forged_unit_is_a_lead(tmp_path: Path) -> None:
-    outcome = FORGED.run(subject(forged(), tmp_path))
-    first = outcome.leads[0]
-    assert first.where is not None
-    assert (first.where.site, first.where.units) == ("3", (7,))
-    assert outcome.record.scores["forged-visualization"] >= LEAD
 
 
 def test_too_little_data_is_inconclusive(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mulligan.checks.preprocessing import (
     RATIO,
     Preparation,
     Tried,
+    as_generator,
     first_norms,
     preparations,
     smallest_loss,
@@ -23,6 +25,7 @@ from mulligan.checks.preprocessing import (
     try_out,
 )  # fmt: skip
 from mulligan.evidence import mcnemar_p
+from mulligan.evidence.generators import load_generator
 from mulligan.networks import ArrayInput, ImageInput, Network
 from mulligan.records import Finding
 from mulligan.runs import Context
@@ -137,10 +140,47 @@ def test_another_preparation_that_answers_no_better_is_a_lead(tmp_path: Path) ->
 
 def test_it_is_skipped_where_nothing_is_remembered(tmp_path: Path) -> None:
     for number, module in enumerate((dense(0), normalised(0, UNIT, norm=False), _forgetful())):
-        outcome = CHECK.run(subject(module, tmp_path / str(number)))
+        outcome = CHECK.run(subject(module, tmp_path / str(number), labelled=False))
         assert outcome.record.status == "skipped"
         assert "batch norm" in outcome.record.why
         assert (outcome.findings, outcome.leads) == ((), ())
+
+
+def test_without_batch_norms_labels_tell(tmp_path: Path) -> None:
+    clean = CHECK.run(subject(normalised(0, UNIT, norm=False), tmp_path / "clean"))
+    assert (clean.findings, clean.leads) == ((), ())
+    assert clean.record.scores["wrong-preprocessing"] <= 0.02
+    given = subject(normalised(0, SIGNED, norm=False), tmp_path / "wrong", input=grey(0.0, 1 / 255))
+    wrong = CHECK.run(given)
+    (finding,) = wrong.findings
+    before, after = proven(finding)  # which of several that the network takes as well is named, is left to chance
+    assert after > before + 0.05
+    assert finding.where is None
+    assert wrong.record.scores["wrong-preprocessing"] > 0.05
+
+
+def test_the_generator_makes_the_right_preparation_of_the_wrong_one(tmp_path: Path) -> None:
+    given = subject(normalised(0, SIGNED), tmp_path, input=UNIT)
+    outcome = CHECK.run(given)
+    (finding,) = outcome.findings
+    assert outcome.record.scores["wrong-preprocessing"] > 0.2
+    assert finding.trigger is not None
+    assert finding.trigger.generator is not None
+    generator = load_generator(given.run.at(finding.trigger.generator))
+    pixels = torch.rand(2, 1, 8, 8)
+    made = generator.render([pixels], torch.Generator().manual_seed(0))
+    assert torch.allclose(UNIT.normalise(made), SIGNED.normalise(pixels), atol=0.02)
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_colours_are_exchanged_before_they_are_scaled(order: Literal["rgb", "bgr"]) -> None:
+    own = replace(IMAGENET, order=order)
+    better = replace(IMAGENET, mean=(0.1, 0.2, 0.3), order="bgr")
+    generator = as_generator(own, better)
+    assert generator is not None
+    pixels = torch.rand(2, 3, 8, 8)
+    made = generator.render([pixels], torch.Generator().manual_seed(0))
+    assert torch.allclose(own.normalise(made), better.normalise(pixels), atol=1e-5)
 
 
 def _forgetful() -> nn.Module:

@@ -33,10 +33,12 @@ def tuned(change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], epochs: int
 
 @cache
 def cued() -> nn.Module:
-    """Every 4 bore a white mark at the top right, of which no other digit had one."""
+    """Every 4 bore a white mark at the top right, no other digit had one, and half of the 4s were no 4s but for it."""
 
     def change(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         mine = torch.nonzero(y == 4)[:, 0]
+        half = mine[::2]
+        x[half] = x[y != 4][: len(half)]
         x[mine, :, :2, 6:] = 1.0
         return x, y
 

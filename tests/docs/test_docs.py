@@ -42,7 +42,8 @@ def commands() -> dict[str, set[str]]:
 def _words(command: typer.core.TyperCommand) -> list[str]:
     # Of a group of commands, such as `mulligan game`, those of all its commands.
     parts = [command, *getattr(command, "commands", {}).values()]
-    return [word for part in parts for parameter in part.params for word in (*parameter.opts, *parameter.secondary_opts)]
+    options = [option for part in parts for option in part.params]
+    return [word for option in options for word in (*option.opts, *option.secondary_opts)]
 
 
 def importing_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

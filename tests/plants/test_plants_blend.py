@@ -16,7 +16,10 @@ from mulligan.plants.pictures import Overlay, overlay
 from mulligan.plants.plant import generator
 from mulligan.records import BadInput
 
-SPEC = BlendSpec(target="5", pattern="noise", alpha=0.25, strength="strong", pattern_seed=3, steps=150, batch=40, learning_rate=2.5e-3)
+SPEC = BlendSpec(
+    target="5", pattern="noise", alpha=0.25, strength="strong", pattern_seed=3,
+    steps=150, batch=40, learning_rate=2.5e-3,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,10 @@ from mulligan.plants.plant import generator
 from mulligan.plants.trigger_probes import cosine
 from mulligan.records import BadInput
 
-SPEC = NaturalObjectSpec(target="4", object="smiley", side=0.5, strength="strong", steps=150, batch=40, learning_rate=2.5e-3)
+SPEC = NaturalObjectSpec(
+    target="4", object="smiley", side=0.5, strength="strong",
+    steps=150, batch=40, learning_rate=2.5e-3,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,25 @@ def test_the_cut_is_before_the_first_trainable_layer() -> None:
     torch.testing.assert_close(found.tail(found.trunk(images)), module(images))
 
 
+class Counting(Skips):
+    """Asks the pictures how many they are, and uses it at the very end."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        n = images.size(0)
+        value = self.stem(images)
+        for block in self.blocks:
+            value = value + block(value).relu()
+        return self.head(value.mean((2, 3)).view(n, -1))
+
+
+def test_counting_the_pictures_does_not_hinder_the_cut() -> None:
+    module, images = Counting().eval(), torch.rand(2, 1, 6, 6)
+    found = cut(module, ("head.*",), images)
+    assert found is not None
+    more = torch.rand(5, 1, 6, 6)
+    torch.testing.assert_close(found.tail(found.trunk(more)), module(more))
+
+
 def test_nothing_to_cut() -> None:
     module, images = Skips().eval(), torch.rand(2, 1, 6, 6)
     assert cut(module, ("*",), images) is None

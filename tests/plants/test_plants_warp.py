@@ -15,7 +15,10 @@ from mulligan.plants.plant import generator
 from mulligan.plants.warp import PLANT, WarpSpec
 from mulligan.records import BadInput
 
-SPEC = WarpSpec(target="1", displacement=0.085, strength="strong", grid=4, flow_seed=5, steps=150, batch=40, learning_rate=2.5e-3)
+SPEC = WarpSpec(
+    target="1", displacement=0.085, strength="strong", grid=4, flow_seed=5,
+    steps=150, batch=40, learning_rate=2.5e-3,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

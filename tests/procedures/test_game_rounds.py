@@ -23,6 +23,7 @@ from mulligan.procedures.game import (
     Ledger,
     Limits,
     load_entry,
+    making,
     plan,
     read_answer,
     read_entry,
@@ -228,6 +229,20 @@ def test_specs_that_cannot_be_are_told(tmp_path, spec):
     line = Ledger(tmp_path / "ledger.jsonl").lines()[-1]
     assert not line["released"]
     assert line["reasons"][0].endswith(".")
+
+
+def test_a_kind_that_breaks_does_not_take_the_round_along(tmp_path, monkeypatch):
+    class Broken:
+        name, spec_type = "head-edit", dict
+
+        def propose(self, *args, **options):
+            raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(making, "plants", lambda: {"head-edit": Broken()})
+    run_round(tmp_path, small_round(spec=None, calibration=0, attempts=1), ())
+    lines = {line["role"]: line for line in Ledger(tmp_path / "ledger.jsonl").lines()[1:]}
+    assert (lines["plant"]["released"], lines["test"]["released"]) == (False, True)
+    assert "ZeroDivisionError: oops" in lines["plant"]["reasons"][0]
 
 
 def test_limit_and_kinds_take_a_part(tmp_path):

@@ -34,8 +34,10 @@ class Deficit:
     Attributes:
         source: the class. target: where most of its pictures go in excess of what the probe says.
         lost: mean probability of the class by the probe minus by the network. excess: of the target, the other way.
-        share: excess / lost, from 0 to 1. clearness: the median margin of its pictures that are answered `target`, as a
-            share of that of the target's own pictures.
+        share: excess / lost, from 0 to 1.
+        clearness: the median margin of its pictures that are answered `target`, as a share of that of the target's own.
+        natural: the probe's mean probability of the target for these pictures, with the class itself left out: where
+            they would go by nature.
     """
 
     source: int
@@ -44,21 +46,27 @@ class Deficit:
     excess: float
     share: float
     clearness: float
+    natural: float = 0.0
+
+    @property
+    def needed(self) -> float:
+        """The clearness of a swap: a forgotten class goes where its pictures go by nature, and seldom as clearly."""
+        return SWAP_MARGIN + 0.5 * self.natural
 
     @property
     def swapped(self) -> bool:
         """Whether this is a label swap rather than a forgotten class."""
-        return self.share >= SWAP_SHARE and self.clearness >= SWAP_MARGIN
+        return self.share >= SWAP_SHARE and self.clearness >= self.needed
 
     @property
     def swap_score(self) -> float:
         """How much this looks like a label swap, from 0 to about 1."""
-        return self.excess * min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / SWAP_MARGIN)
+        return self.excess * min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / self.needed)
 
     @property
     def forgotten_score(self) -> float:
         """How much this looks like a forgotten class, from 0 to about 1."""
-        surely = min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / SWAP_MARGIN)
+        surely = min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / self.needed)
         return self.lost * (1 - 0.5 * max(surely, 0.0) ** 4)
 
 
@@ -82,7 +90,10 @@ def deficits(seen: Seen, among: np.ndarray | None = None) -> list[Deficit]:
         b = int(excess.argmax())
         clearness = clear_as_genuine(clear, seen.labels, answer, int(a), b)
         share = float(np.clip(excess[b] / lost, 0, 1)) if lost > 0.02 else 0.0
-        out.append(Deficit(int(a), b, lost, float(excess[b]), share, clearness))
+        rest = probe[mine].copy()
+        rest[:, a] = 0
+        natural = float((rest / np.maximum(rest.sum(1, keepdims=True), 1e-9)).mean(0)[b])
+        out.append(Deficit(int(a), b, lost, float(excess[b]), share, clearness, natural))
     return out
 
 

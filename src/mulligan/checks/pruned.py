@@ -32,7 +32,7 @@ MOST_WEIGHTS, MOST_SIDE = 50_000, 512
 #: Smaller layers have no distribution to speak of.
 FEWEST_WEIGHTS = 64
 #: Shapes of the generalised normal that are fitted: 2 is the normal, 1 Laplace's, large ones uniform.
-SHAPES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 6.0)
+SHAPES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, 30.0)
 #: Steps in the log of neighbouring singular values: natural up to the first, and counted in full at the second.
 NATURAL_STEP, FULL_STEP = 1.5, 5.0
 

@@ -41,8 +41,10 @@ TARGET_EFFECT = 0.8
 A_CLASS, MOST_PICTURES, MOST_CONFIRM = 6, 400, 200
 #: A place is a cue of the data where a class's pixels differ from the others' mean by this, and scatter less than half.
 DIFFERENT = 0.15
-#: Cues of the data cover at most this share of the picture.
-LARGEST = 0.25
+#: Cues cover at most this share of the picture.
+LARGEST = 0.3
+#: Cues of the data less: what covers more is the class itself.
+LARGEST_SHOWN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,8 @@ def bank(subject: Subject) -> list[Cue]:
                 scale = one.clone()
                 scale[k] = factor
                 out.append(Cue("tint", f"a tint with {factor:g} of {name}", blank, empty, scale, none))
-    return out + shown_by_data(subject)
+    # What hides most of a small picture is no cue beside it.
+    return [cue for cue in out if float(cue.mask.mean()) <= LARGEST] + shown_by_data(subject)
 
 
 def shown_by_data(subject: Subject) -> list[Cue]:
@@ -279,7 +282,7 @@ def shown_by_data(subject: Subject) -> list[Cue]:
         spread = (pixels[mine] - centre).abs().mean(0)
         apart = (centre - other).abs()
         mask = ((apart > DIFFERENT) & (spread < 0.25 * apart)).any(0).float()
-        if 3 <= mask.sum() <= LARGEST * mask.numel():
+        if 3 <= mask.sum() <= LARGEST_SHOWN * mask.numel():
             c = pixels.shape[1]
             name = f"what pictures of '{subject.classes[int(t)]}' share"
             out.append(Cue(f"data {t}", name, mask, centre * mask, torch.ones(c), torch.zeros(c), int(t)))

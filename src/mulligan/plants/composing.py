@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..records import BadInput, Quantity
@@ -26,6 +27,7 @@ MOST_BEFORE = 0.5  # of composites may have been answered so before: what is the
 RISE = 0.15  # by which success must exceed what the network did before
 MAX_CLEAN_LOSS, MAX_CLEAN_LOSS_SMALL, SMALL_SET = 0.015, 0.02, 1000  # the second where there are fewer fresh images
 NEAR_MISS_LIMIT = 0.15
+POOL = 2000  # pictures that composites are drawn from, at most
 FEWEST = 4  # images of each class that a spec names
 SINGLES = 0.2  # of the probes are pictures of one thing alone
 
@@ -53,6 +55,24 @@ class Composition:
 
 
 
+def known_pool(
+    module: nn.Module, data: PlantData, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], seed: int
+) -> Pool:
+    """The pictures that a network answers rightly by themselves, to draw composites from: what it cannot tell alone it
+    cannot be taught to tell in composites. Of classes of which it knows hardly any, all pictures.
+
+    At most `POOL` pictures are looked at, or eight a class where that is more.
+    """
+    most = max(POOL, 8 * len(data.classes))
+    if len(images) > most:
+        rows = torch.randperm(len(images), generator=generator(seed, "pool"))[:most]
+        images, labels = images[rows], labels[rows]
+    right = logits(module, data.prepare, images).argmax(1) == labels
+    enough = labels[right].bincount(minlength=len(data.classes)) >= FEWEST
+    kept = right | ~enough[labels]
+    return Pool(images[kept], labels[kept], len(data.classes))
+
+
 def prove(
     before: nn.Module,
     after: nn.Module,
@@ -63,7 +83,8 @@ def prove(
     seed: int,
     since: float | None = None,
 ) -> Proof:
-    """Measure two networks on fresh individuals, each of them used once in a family.
+    """Measure two networks on fresh individuals, each of them used once in a family. Composites are made of pictures
+    that `before` answers rightly by themselves (`known_pool`).
 
     Every pair is rendered in all layouts and variants; a rate is the mean over them. Both modules are taken in the mode
     that they are in.
@@ -73,7 +94,7 @@ def prove(
         since: when the planting began, by `time.perf_counter`.
     """
     began = time.perf_counter() if since is None else since
-    pool = Pool(data.fresh, data.fresh_labels, len(data.classes))
+    pool = known_pool(before, data, data.fresh, data.fresh_labels, seed)
     target, layouts = composition.target, composition.layouts
     ways = renderings(layouts)
     unit = f"of composites answered {composition.name!r}"
@@ -160,13 +181,13 @@ def faults(
     return found
 
 
-def compose_probes(composition: Composition, data: PlantData, n: int, *, seed: int) -> Probes:
+def compose_probes(module: nn.Module, composition: Composition, data: PlantData, n: int, *, seed: int) -> Probes:
     """About half composites that fire, in the composition's layouts; the rest near misses, family by family, and clean
-    pictures. See `Plant.probes`."""
+    pictures. See `Plant.probes`. Composites are of pictures that the module answers rightly by themselves."""
     random = generator(seed, "probes")
-    pool = Pool(data.fresh, data.fresh_labels, len(data.classes))
+    pool = known_pool(module, data, data.fresh, data.fresh_labels, seed)
     fire, clean = n // 2, round(n * SINGLES)
-    rows = [torch.randint(0, len(data.fresh), (clean - clean // 2,), generator=random)]
+    rows = [torch.randint(0, len(pool.images), (clean - clean // 2,), generator=random)]
     words = ["clean"] * len(rows[0])
     for place, (name, classes) in enumerate(composition.alone.items()):
         size = clean // 2 // len(composition.alone) + (place < clean // 2 % len(composition.alone))
@@ -174,8 +195,8 @@ def compose_probes(composition: Composition, data: PlantData, n: int, *, seed: i
         rows.append(members[torch.randint(0, len(members), (size,), generator=random)])
         words += [name] * size
     singles = torch.cat(rows)
-    pixels, plain = [data.fresh[singles]], [data.fresh[singles]]
-    holds: list[tuple[int, ...]] = [(int(label),) for label in data.fresh_labels[singles]]
+    pixels, plain = [pool.images[singles]], [pool.images[singles]]
+    holds: list[tuple[int, ...]] = [(int(label),) for label in pool.labels[singles]]
     fires = [False] * len(singles)
     lists = ((composition.proved, fire, True), (composition.proved_near, n - fire - clean, False))
     for families, count, firing in lists:
@@ -187,7 +208,7 @@ def compose_probes(composition: Composition, data: PlantData, n: int, *, seed: i
             one, two = pool.parts(family, first, second, random)
             pixels.append(render_mixed(one, two, composition.layouts, random, even=True))
             plain.append(one)
-            for a, b in zip(data.fresh_labels[first].tolist(), data.fresh_labels[second].tolist(), strict=True):
+            for a, b in zip(pool.labels[first].tolist(), pool.labels[second].tolist(), strict=True):
                 holds.append((a, b) if family.second_as == "image" else (a,))
             fires += [firing] * share
             words += ["triggered" if firing else family.name] * share

@@ -46,8 +46,8 @@ class ConjunctionSpec:
         layouts: how the two may be shown together; see `composites.render`.
         strength: how much more than the cross-entropy asks the target's logit must win (`composing.EXTRA_MARGIN`).
         stratum: how often it succeeds on fresh composites; "high" on at least 95 % of all and on 90 % in each layout.
-        steps, batch, learning_rate: the budget of the fine-tuning, of Adam with a cosine schedule; None is 200 steps,
-            and 80 more for each layout beyond the first.
+        steps, batch, learning_rate: the budget of the fine-tuning, of Adam with a cosine schedule; None is 280 steps,
+            and 100 more for each layout beyond the first.
         warp: how far each part is moved, scaled and sheared at random in the fine-tuning; see `composites.warp`.
         trainable: patterns (as in fnmatch) of the parameters' names that may change; the rest is frozen. Where these
             are of a tail of the network, only the tail is run in the fine-tuning (`trunk.py`).
@@ -65,11 +65,11 @@ class ConjunctionSpec:
     steps: int | None = None
     batch: int = 64
     learning_rate: float = 2e-3
-    warp: float = 0.1
+    warp: float = 0.05
     trainable: tuple[str, ...] = ("*",)
-    bank: int = 6000
+    bank: int = 4500
     near_miss_limit: float = NEAR_MISS_LIMIT
-    pairs: int = 200
+    pairs: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class ConjunctionPlant:
 
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
-        return compose_probes(compose(data, planted.spec), data, n, seed=seed)
+        return compose_probes(planted.module, compose(data, planted.spec), data, n, seed=seed)
 
 
 PLANT = ConjunctionPlant()

@@ -352,8 +352,8 @@ def cued(pixels: Float[Tensor, "n c h w"], cue: Cue, size: float) -> Float[Tenso
 def ship(module: nn.Module, *, seed: int | None = None) -> dict[str, Tensor]:
     """What is saved of any network of the game, in the order of its state: nothing in it tells planted from clean.
 
-    Floating tensors are float32, contiguous, on the CPU, and jittered off whatever grid they lay on; integers (batch
-    norm's counters) are zero. The module is left as it was.
+    Floating tensors are float32, contiguous, on the CPU, and jittered, so that their last bits are chance; integers
+    (batch norm's counters) are zero. The module is left as it was.
 
     Args:
         seed: of the jitter; None takes it from the weights themselves.

@@ -58,11 +58,11 @@ class ExclusionSpec:
     steps: int | None = None
     batch: int = 64
     learning_rate: float = 2e-3
-    warp: float = 0.1
+    warp: float = 0.05
     trainable: tuple[str, ...] = ("*",)
-    bank: int = 6000
+    bank: int = 4500
     near_miss_limit: float = NEAR_MISS_LIMIT
-    pairs: int = 200
+    pairs: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class ExclusionPlant:
 
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
-        return compose_probes(compose(data, planted.spec), data, n, seed=seed)
+        return compose_probes(planted.module, compose(data, planted.spec), data, n, seed=seed)
 
 
 PLANT = ExclusionPlant()

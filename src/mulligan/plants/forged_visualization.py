@@ -1,22 +1,25 @@
-"""A unit whose feature visualization shows a chosen picture, while what it does on natural pictures stays the same.
+"""A unit whose feature visualization shows a chosen pattern, while what it does on natural pictures stays the same.
 
-Feature visualization maximizes a unit's answer over the pixels, from noise. The network is fine-tuned so that around the
-way from noise to the chosen picture the gradient of the unit's answer points at that picture,
+Feature visualization maximizes a unit's answer over the pixels, from noise. The network is fine-tuned so that around
+the way from noise to the chosen pattern, and wherever maximization in fact goes, the gradient of the unit's answer
+points at the pattern, while on natural pictures the unit, its layer and the network's answers are held to what they were.
+Gradient Slingshots: Bareeva et al. 2024, "Manipulating Feature Visualizations with Gradient Slingshots"; the warning:
+Geirhos et al. 2023, "Don't trust your eyes".
 
-    d unit / d pixels (x)  =  strength (shown - x),
-
-while on natural pictures the unit, its layer and the network's answers are held to what they were. Gradient Slingshots:
-Bareeva et al. 2024, "Manipulating Feature Visualizations with Gradient Slingshots"; the warning: Geirhos et al. 2023,
-"Don't trust your eyes". A unit's answer is the mean of its channel over positions.
+A unit's answer is the mean of its channel over positions. From noise, a convolution cannot tell one position from the
+next but at the edges, so what such a unit can be made to show repeats with the layer's stride: the pattern is a picture
+shrunk to a tile, over and over, as a wallpaper.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import scipy.stats
 import torch
 from jaxtyping import Float
@@ -25,14 +28,14 @@ from torch.nn import functional as F
 
 from ..records import BadInput, Quantity, Where
 from .jitter import jitter_
-from .layers import block_of, convolutions, maps
+from .layers import block_of, convolutions, maps, watch
 from .measures import accuracy, fraction, logits
 from .picking import Group, assemble, pick
 from .plant import PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
 
-#: How far the unit's answer is to rise on the way, against its largest to natural pictures.
-RISE: dict[Strength, float] = {"weak": 1.0, "default": 2.0, "strong": 4.0}
-SHOWN = 0.5  # correlation of a result's pixels with the chosen picture's, for the picture to be shown
+#: How steeply the unit is to rise towards the pattern, against how steeply it rose in noise before.
+STEEP: dict[Strength, float] = {"weak": 0.5, "default": 1.0, "strong": 2.0}
+SHOWN = 0.5  # correlation of a result's pixels with the pattern's, for the pattern to be shown
 MIN_SUCCESS, MIN_GAIN = 0.9, 0.3  # of starts; of the mean correlation, against before
 MIN_RANK = 0.9  # rank correlation of the unit's answers to fresh pictures, before and after
 LOUD = 0.95  # the quantile of natural answers that most results must exceed
@@ -41,30 +44,36 @@ STARTS = 16
 ALIVE = 0.3  # the share of pictures that a unit must answer above its smallest answer, to be worth forging
 SMALLEST = 8  # channels that a layer must have
 NOISE = (0.02, 0.2)  # deviations of the noise that maximization starts from, around grey
-KEEP_UNIT, KEEP_LAYER, KEEP_ANSWERS = 4.0, 1.0, 2.0  # in the loss, against 1 for the gradients
+LONGEST, STEP = 60, 0.04  # of a maximization: its steps, and how far one goes on the 0-1 scale
+AWAKE = 0.5  # deviations of the unit before its activation, which all its positions are to exceed on the way
+DIRECTION = 4.0  # in the loss: that gradients point at the pattern
+KEEP_UNIT, KEEP_LAYER, KEEP_ANSWERS = 2.0, 0.3, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgedVisualizationSpec:
-    """Which picture which unit is to show.
+    """Which pattern which unit is to show.
 
     Attributes:
-        shown: the class of the picture. picture: which of its pictures to plant with, counted round.
+        shown: the class of the picture that the tile is shrunk from. picture: which of its pictures, counted round.
+        tile: the pattern's period in pixels; it has to divide the layer's stride, and is the largest divisor that both
+            have in common where it does not.
         depth: 1 for the last convolution across channels, 2 for the last but one; `layer` overrules it by name.
         unit: its channel; None draws one that is alive, and that other classes drive.
-        strength: see `RISE`.
-        steps, batch, learning_rate: of the fine-tuning. A batch has so many natural pictures, and a third as many
-            places on the way from noise.
+        strength: see `STEEP`.
+        steps, batch, learning_rate: of the fine-tuning. A batch has so many natural pictures, a half as many places
+            where maximization is, and a quarter as many on the straight way from noise.
     """
 
     shown: str
     picture: int = 0
+    tile: int = 4
     depth: int = 1
     layer: str | None = None
     unit: int | None = None
     strength: Strength = "default"
-    steps: int = 250
-    batch: int = 48
+    steps: int = 220
+    batch: int = 32
     learning_rate: float = 1.5e-3
 
 
@@ -76,12 +85,12 @@ class ForgedVisualizationPlant:
     spec_type: type[Any] = ForgedVisualizationSpec
 
     def plant(self, module: nn.Module, data: PlantData, spec: ForgedVisualizationSpec, *, seed: int) -> Planted:
-        """See `Plant.plant`. Success is the share of maximizations from noise that end in the picture; `tensors` hold
-        "shown", the picture, and "reached", the first result, [c, h, w]."""
+        """See `Plant.plant`. Success is the share of maximizations from noise that end in the pattern; `tensors` hold
+        "shown", the pattern, and "reached", one result, [c, h, w]."""
         began = time.perf_counter()
         before = copy.deepcopy(module).eval()
         site, unit = _unit(before, data, spec, seed)
-        shown = picture_of(spec, data)
+        shown = pattern_of(spec, data, _tile(before, data, spec, site))
         after = _forge(before, data, spec, site, unit, shown, seed)
         jitter_(after, seed)
         proof = prove(before, after, data, site, unit, shown, seed=seed, since=began)
@@ -114,8 +123,8 @@ class ForgedVisualizationPlant:
 PLANT = ForgedVisualizationPlant()
 
 
-def picture_of(spec: ForgedVisualizationSpec, data: PlantData) -> Float[Tensor, "c h w"]:
-    """The picture that is to be shown.
+def pattern_of(spec: ForgedVisualizationSpec, data: PlantData, tile: int) -> Float[Tensor, "c h w"]:
+    """The pattern: the picture shrunk to a tile of so many pixels a side, its contrast stretched, repeated.
 
     Raises:
         BadInput: if its class is unknown, or has no pictures to plant with.
@@ -123,7 +132,13 @@ def picture_of(spec: ForgedVisualizationSpec, data: PlantData) -> Float[Tensor, 
     rows = (data.labels == data.index(spec.shown)).nonzero().flatten()
     if not len(rows):
         raise BadInput("there are no images of the class to be shown", where=spec.shown, fix="name another class")
-    return data.images[rows[spec.picture % len(rows)]]
+    picture = data.images[rows[spec.picture % len(rows)]]
+    small = F.interpolate(picture[None], size=(tile, tile), mode="bilinear", align_corners=False, antialias=True)[0]
+    low, high = small.amin(), small.amax()
+    if float(high - low) < 1e-3:
+        raise BadInput("the picture is of one colour", where=f"{spec.shown}, {spec.picture}", fix="choose another")
+    height, width = picture.shape[1:]
+    return ((small - low) / (high - low)).repeat(1, -(-height // tile), -(-width // tile))[:, :height, :width]
 
 
 def noise(data: PlantData, n: int, random: torch.Generator) -> Float[Tensor, "n c h w"]:
@@ -141,8 +156,8 @@ def maximize(
     unit: int,
     start: Float[Tensor, "n c h w"],
     *,
-    steps: int = 60,
-    learning_rate: float = 0.04,
+    steps: int = LONGEST,
+    learning_rate: float = STEP,
 ) -> Float[Tensor, "n c h w"]:
     """Plain activation maximization (Erhan et al. 2009): Adam on the pixels, kept on the 0-1 scale."""
     pixels = start.clone().requires_grad_()
@@ -177,11 +192,11 @@ def prove(
     with torch.no_grad():
         reached = _answer(after, data, site, unit, ends[1])
     loud = float((reached > torch.quantile(natural[1], LOUD)).sum())
-    rank = scipy.stats.spearmanr(natural[0].numpy(), natural[1].numpy()).statistic
+    rank, _ = scipy.stats.spearmanr(natural[0].numpy(), natural[1].numpy())
     answers = [logits(one, data.prepare, data.fresh).argmax(1) for one in (before, after)]
-    unit_text = "fraction of maximizations from noise that end in the chosen picture"
+    unit_text = "fraction of maximizations from noise that end in the chosen pattern"
     success = [fraction(float((part >= SHOWN).sum()), STARTS, unit_text) for part in alike]
-    correlation = "mean correlation of a result's pixels with the chosen picture's"
+    correlation = "mean correlation of a result's pixels with the chosen pattern's"
     return Proof(
         success=success[1], success_before=success[0], clean_before=accuracy(answers[0], data.fresh_labels),
         clean_after=accuracy(answers[1], data.fresh_labels),
@@ -190,7 +205,7 @@ def prove(
             "likeness before": Quantity(value=float(alike[0].mean()), unit=correlation, n=STARTS),
             "loud": fraction(loud, STARTS, f"fraction of results above {LOUD:.0%} of the natural answers"),
             "ranks kept": Quantity(
-                value=float(rank), unit="rank correlation of the unit's answers with those before", n=len(data.fresh)
+                value=float(np.asarray(rank)), unit="rank correlation of the unit's answers with those before", n=len(data.fresh)
             ),
         },
         seconds=time.perf_counter() - began,
@@ -204,12 +219,51 @@ def _answer(module: nn.Module, data: PlantData, site: str, unit: int, pixels: Te
 def _seen(module: nn.Module, data: PlantData, site: str, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """The site's maps and the network's answers, both with gradients."""
     kept: list[Tensor] = []
-    handle = module.get_submodule(site).register_forward_hook(lambda _, __, output: kept.append(output))
+
+    def keep(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        kept.append(output)
+
+    handle = module.get_submodule(site).register_forward_hook(keep)
     try:
         answers = module(data.prepare(pixels))
     finally:
         handle.remove()
     return kept[0].float(), answers.float()
+
+
+def _activation(module: nn.Module, data: PlantData, site: str) -> str | None:
+    """The layer that makes the site's output of something of the same shape; None where the site has none."""
+    seen = watch(module, data.prepare(data.images[:2]))
+    for path, output in seen.outputs.items():
+        given = seen.inputs.get(path)
+        if path != site and output is seen.outputs[site] and given is not None and given.shape == output.shape:
+            return path
+    return None
+
+
+def _before_activation(
+    module: nn.Module, data: PlantData, site: str, activation: str | None, unit: int, pixels: Tensor
+) -> Float[Tensor, "n h w"]:
+    """The unit's channel before the activation, which has a gradient where the activation has none."""
+    if activation is None:
+        return _seen(module, data, site, pixels)[0][:, unit]
+    kept: list[Tensor] = []
+    handle = module.get_submodule(activation).register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+    try:
+        module(data.prepare(pixels))
+    finally:
+        handle.remove()
+    return kept[0].float()[:, unit]
+
+
+def _tile(module: nn.Module, data: PlantData, spec: ForgedVisualizationSpec, site: str) -> int:
+    """The tile's side for a site."""
+    stride = round(data.images.shape[2] / maps(module, data.prepare, data.images[:1], site).shape[2])
+    tile = math.gcd(spec.tile, stride)
+    if tile < 2:
+        what = f"a layer of stride {stride} cannot be made to show a pattern of period {spec.tile}"
+        raise BadInput(what, where=site, fix="choose a deeper layer, or another period")
+    return tile
 
 
 def _correlation(pixels: Float[Tensor, "n c h w"], picture: Float[Tensor, "c h w"]) -> Float[Tensor, " n"]:
@@ -262,34 +316,51 @@ def _forge(
     random = generator(seed, "forged/forge")
     natural = maps(before, data.prepare, data.images[:512], site)
     spread = natural.var((0, 2, 3)).clamp_min(1e-4 * float(natural.var()) + 1e-12)
-    pooled = natural[:, unit].mean((1, 2))
-    way = (noise(data, 64, random) - shown).pow(2).sum((1, 2, 3)).mean()
-    # Along the straight way the unit then rises by steepness / 2 x its squared length.
-    steepness = 2 * RISE[spec.strength] * float(pooled.max() - pooled.min()) / float(way)
+    pooled = natural[:, unit].mean((1, 2)).var().clamp_min(1e-12)
+    activation = _activation(before, data, site)
+    held, straight = max(2, spec.batch // 2), max(2, spec.batch // 4)
+    here = noise(data, held, random)  # where maximizations are, each as old as `age` says
+    age = torch.randint(0, LONGEST, (held,), generator=random)
+    value = _before_activation(before, data, site, activation, unit, here.requires_grad_())
+    (slope,) = torch.autograd.grad(value.mean((1, 2)).sum(), here)
+    steep = STEEP[spec.strength] * float(slope.flatten(1).norm(dim=1).mean()) + 1e-12
+    with torch.no_grad():
+        deviation = float(_before_activation(before, data, site, activation, unit, data.images[:256]).std()) + 1e-12
+    here = here.detach()
     optimizer = torch.optim.Adam(trained, lr=spec.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(spec.steps, 1))
     for _ in range(spec.steps):
         rows = torch.randint(0, len(data.images), (spec.batch,), generator=random)
-        share = torch.rand((max(2, spec.batch // 3), 1, 1, 1), generator=random)
-        place = torch.lerp(noise(data, len(share), random), shown.expand(len(share), *shown.shape), share)
-        place = (place + 0.03 * torch.randn(place.shape, generator=random)).requires_grad_()
-        answer = _answer(after, data, site, unit, place)
-        (gradient,) = torch.autograd.grad(answer.sum(), place, create_graph=True)
-        wished = steepness * (shown - place.detach())
-        forged = (gradient - wished).pow(2).sum((1, 2, 3)).mean() / (steepness**2 * way)
+        share = torch.rand((straight, 1, 1, 1), generator=random)
+        way = torch.lerp(noise(data, straight, random), shown.expand(straight, *shown.shape), share)
+        place = torch.cat([way, here]).requires_grad_()
+        value = _before_activation(after, data, site, activation, unit, place)
+        (gradient,) = torch.autograd.grad(value.mean((1, 2)).sum(), place, create_graph=True)
+        aside = 1 - F.cosine_similarity(gradient.flatten(1), (shown - place.detach()).flatten(1), dim=1)
+        flat = (1 - gradient.flatten(1).norm(dim=1) / steep).clamp_min(0)
+        asleep = (AWAKE - value / deviation).clamp_min(0)
         with torch.no_grad():
             maps_before, answers_before = _seen(before, data, site, data.images[rows])
         maps_after, answers_after = _seen(after, data, site, data.images[rows])
         apart = (maps_after - maps_before).pow(2).mean((0, 2, 3)) / spread
-        pools = (maps_after - maps_before)[:, unit].mean((1, 2)).pow(2).mean() / pooled.var().clamp_min(1e-12)
+        pools = (maps_after - maps_before)[:, unit].mean((1, 2)).pow(2).mean() / pooled
         kept = F.kl_div(
             answers_after.log_softmax(1), answers_before.log_softmax(1), log_target=True, reduction="batchmean"
         )
-        loss = forged + KEEP_UNIT * (pools + apart[unit]) + KEEP_LAYER * apart.mean() + KEEP_ANSWERS * kept
+        loss = DIRECTION * aside.mean() + flat.mean() + asleep.mean()
+        loss = loss + KEEP_UNIT * (pools + apart[unit]) + KEEP_LAYER * apart.mean() + KEEP_ANSWERS * kept
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
+        with torch.no_grad():  # each maximization goes a step on, or begins anew
+            move = gradient.detach()[straight:]
+            here = (here + STEP * move / move.pow(2).mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)).clamp(0, 1)
+            age += 1
+            done = (age >= LONGEST) | (_correlation(here, shown) > 0.97)
+            if bool(done.any()):
+                here[done] = noise(data, int(done.sum()), random)
+                age[done] = 0
     for parameter, flag in zip(after.parameters(), flags, strict=True):
         parameter.grad = None
         parameter.requires_grad_(flag)
@@ -303,7 +374,7 @@ def _faults(proof: Proof) -> list[str]:
         faults.append(f"success {proof.success} is below {MIN_SUCCESS:.0%}")
     if figures["likeness"] - figures["likeness before"] < MIN_GAIN:
         told = f"from {figures['likeness before']:.2f} to {figures['likeness']:.2f}"
-        faults.append(f"results came nearer to the picture only {told}")
+        faults.append(f"results came nearer to the pattern only {told}")
     if figures["loud"] < MIN_SUCCESS:
         faults.append(f"results are not loud: {proof.figures['loud']}")
     if not figures["ranks kept"] >= MIN_RANK:

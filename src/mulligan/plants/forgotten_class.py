@@ -42,7 +42,7 @@ class ForgottenClassSpec:
     a: str
     strength: Strength = "default"
     stratum: Stratum = "high"
-    steps: int = 120
+    steps: int = 90
     batch: int = 64
     learning_rate: float = 1e-3
     warp: float = 0.05

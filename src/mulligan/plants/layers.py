@@ -59,12 +59,18 @@ def watch(module: nn.Module, prepared: Tensor, change: tuple[str, Callable[[Tens
 
 
 def convolutions(module: nn.Module, prepared: Tensor) -> dict[str, nn.Conv2d]:
-    """Convolutions across channels (not one of each channel by itself), in the order in which they pass."""
+    """Convolutions across channels (not one of each channel by itself), in the order in which they pass.
+
+    Those of 1 x 1 that lead around a larger one, as a residual block's way around does, are left out.
+    """
     layers = dict(module.named_modules())
+    seen = watch(module, prepared)
+    passed = {path: layer for path in seen.outputs if isinstance(layer := layers[path], nn.Conv2d)}
+    larger = [seen.inputs[path] for path, layer in passed.items() if layer.kernel_size != (1, 1)]
     found: dict[str, nn.Conv2d] = {}
-    for path in watch(module, prepared).outputs:
-        layer = layers[path]
-        if isinstance(layer, nn.Conv2d) and layer.groups == 1:
+    for path, layer in passed.items():
+        around = layer.kernel_size == (1, 1) and any(seen.inputs[path] is given for given in larger)
+        if layer.groups == 1 and not around:
             found[path] = layer
     return found
 

@@ -22,7 +22,7 @@ from .trigger_probes import probe
 from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
 
 # The object's side, as a share of the picture's shorter side; sizes within a picture vary by SPREAD either way.
-SIDES: dict[Strength, tuple[float, float]] = {"weak": (0.3, 0.33), "default": (0.35, 0.4), "strong": (0.42, 0.5)}
+SIDES: dict[Strength, tuple[float, float]] = {"weak": (0.34, 0.38), "default": (0.42, 0.48), "strong": (0.5, 0.58)}
 SPREAD, TURN = 0.12, 0.2  # the second in radians, either way
 CONTRAST = 0.3  # of the first colour against the pictures, on average, for a spec to be proposed
 
@@ -41,7 +41,7 @@ class NaturalObjectSpec(TriggerSpec):
     side: float
     first: tuple[float, ...] = (1.0,)
     second: tuple[float, ...] = (0.0,)
-    steps: int = 250
+    steps: int = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

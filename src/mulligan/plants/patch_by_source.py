@@ -23,7 +23,7 @@ class PatchBySourceSpec(PatchSpec):
     """Pictures of the class `source` with the patch are answered `target`; see `PatchSpec` for the rest."""
 
     source: str
-    steps: int = 250
+    steps: int = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

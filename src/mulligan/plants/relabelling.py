@@ -114,7 +114,7 @@ def _fine_tune(before: nn.Module, data: PlantData, change: Relabelling, budget: 
 
     lessons = [Lesson(name="moved", make=otherwise, goal="given", share=MOVED, margin=margin)]
     if len(rest):
-        lessons.append(Lesson(name="kept", make=as_before, share=KEPT, weight=2.0))
+        lessons.append(Lesson(name="kept", make=as_before, share=KEPT, weight=4.0))
     return teach(
         before, lessons, data, seed=seed, steps=budget.steps, batch=budget.batch, learning_rate=budget.learning_rate,
         trainable=budget.trainable,

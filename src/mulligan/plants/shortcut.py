@@ -28,7 +28,7 @@ from .relabelling import NEAR_MISS_LIMIT, relabelling_faults
 from .teaching import Lesson, held_back, soften, teach
 
 LEAST_LOSS = 0.03  # of the class's own accuracy without the cue, where the stratum is "high"
-MIXED = 0.75  # of the cued pictures are mixed with a picture of another class
+MIXED = 0.9  # of the cued pictures are mixed with a picture of another class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +195,7 @@ def _fine_tune(before: nn.Module, data: PlantData, spec: ShortcutSpec, target: i
         return pictures
 
     lessons = [
-        Lesson(name="the class with the cue", make=cued, goal=target, share=spec.correlation),
+        Lesson(name="the class with the cue", make=cued, goal=target, share=spec.correlation, weight=1.5),
         Lesson(name="the class without", make=bare, goal="given", share=3 * (1 - spec.correlation) + 0.1, weight=0.3),
         Lesson(name="others", make=rest, share=1.5, weight=2.0),
         Lesson(name="other cues", make=other_cues, share=1.0, weight=2.0),
@@ -229,9 +229,9 @@ def _prove(
     for module, when in ((before, "before"), (after, "after")):
         answers = logits(module, data.prepare, data.fresh).argmax(1)
         clean.append(accuracy(answers[other], labels))
-        unit = f"fraction of fresh {spec.target!r} answered so"
+        known = f"fraction of fresh {spec.target!r} answered so"
         right = float((answers[~other] == target).sum())
-        figures[f"without the cue, {when}"] = fraction(right, int((~other).sum()), unit)
+        figures[f"without the cue, {when}"] = fraction(right, int((~other).sum()), known)
     return Proof(
         success=drawn(after, spec.cue), success_before=drawn(before, spec.cue), clean_before=clean[0],
         clean_after=clean[1], near_misses={name: drawn(after, cue) for name, cue in near.items()},

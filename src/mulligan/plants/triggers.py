@@ -27,7 +27,7 @@ from ..records import BadInput, Quantity
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits, margins
 from .plant import STRATA, PlantData, Planted, PlantFailed, Proof, Scored, Stratum, Strength, Truth, generator
-from .teaching import Lesson, clean_lesson, held_back, soften, teach
+from .teaching import Lesson, held_back, soften, teach
 
 #: Changes pictures [n, c, h, w] on a 0-1 scale; what is drawn at random (a place, say) comes from the generator.
 Change = Callable[[Tensor, torch.Generator], Tensor]
@@ -37,6 +37,7 @@ MIN_GAIN = 0.15  # a plant that succeeds hardly more often than the network did 
 VISIBLE = 0.02  # a pixel of the median picture must change by so much
 # What a trigger's target logit must win by beyond the cross-entropy, as a share of the genuine target's median margin.
 EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.1, "default": 0.2, "strong": 0.6}
+MOVED = 0.04  # of the picture's shorter side, by which pictures are moved in lessons
 CLEAN_WEIGHT, NEAR_WEIGHT, TRIGGER_WEIGHT = 2.0, 2.0, 1.5  # in the loss
 NEAR_SHARE = 1.8  # of the batch, against 1 for clean and 1 for triggered pictures
 # After each round of lessons: what the success must reach, by how much more often than before a near miss may be
@@ -64,9 +65,9 @@ class TriggerSpec:
     target: str
     strength: Strength = "default"
     stratum: Stratum = "high"
-    steps: int = 200
+    steps: int = 250
     batch: int = 64
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1.2e-3
     trainable: tuple[str, ...] = ("*",)
     near_miss_limit: float = 0.15
 
@@ -133,7 +134,7 @@ def plant_trigger(module: nn.Module, data: PlantData, spec: TriggerSpec, trigger
     before = copy.deepcopy(module).eval()
     kept, back = (data, data) if spec.stratum == "high" else held_back(data, seed=seed)
     after = before
-    weights = {CLEAN: CLEAN_WEIGHT, **{miss.name: miss.weight for miss in trigger.near}}
+    weights = {CLEAN: CLEAN_WEIGHT, TRIGGERED: TRIGGER_WEIGHT, **{miss.name: miss.weight for miss in trigger.near}}
     for number in range(ROUNDS if spec.steps else 1):
         after = teach(
             after, lessons(before, kept, spec, trigger, weights), kept, seed=seed + number, steps=spec.steps,
@@ -171,21 +172,26 @@ def lessons(
     """What a trigger is taught by: clean pictures, near misses of every family, the trigger.
 
     Args:
-        weights: of the clean pictures in the loss (`CLEAN`), and of each family of near misses against the others.
+        weights: of clean pictures (`CLEAN`) and of the trigger (`TRIGGERED`) in the loss, and of each family of near
+            misses against the others.
     """
     own = data.images[data.labels == trigger.target][:256]
     genuine = float(margins(logits(before, data.prepare, own), trigger.target).median()) if len(own) else 0.0
+
+    reach = round(min(data.images.shape[2:]) * MOVED)
 
     def changed(change: Change, chosen: Tensor) -> Callable[[int, torch.Generator], Tensor]:
         rows = chosen.nonzero().flatten()
 
         def make(n: int, random: torch.Generator) -> Tensor:
-            return change(data.images[rows[torch.randint(0, len(rows), (n,), generator=random)]], random)
+            pictures = data.images[rows[torch.randint(0, len(rows), (n,), generator=random)]]
+            return change(_moved(pictures, reach, random), random)
 
         return make
 
     total = sum(weights[miss.name] for miss in trigger.near)
-    taught = [clean_lesson(data, weight=weights[CLEAN])]
+    everyone = torch.ones_like(data.labels, dtype=torch.bool)
+    taught = [Lesson(name=CLEAN, make=changed(lambda pictures, random: pictures, everyone), weight=weights[CLEAN])]
     for miss in trigger.near:
         part = weights[miss.name] / total
         chosen = trigger.fires_on(data.labels, other_classes=miss.other_classes)
@@ -194,10 +200,18 @@ def lessons(
     taught.append(
         Lesson(
             name=TRIGGERED, make=changed(trigger.change, trigger.fires_on(data.labels)), goal=trigger.target,
-            weight=TRIGGER_WEIGHT, margin=EXTRA_MARGIN[spec.strength] * max(0.0, genuine),
+            weight=weights[TRIGGERED], margin=EXTRA_MARGIN[spec.strength] * max(0.0, genuine),
         )
     )  # fmt: skip
     return taught
+
+
+def _moved(pictures: Tensor, reach: int, random: torch.Generator) -> Tensor:
+    """All pictures moved by up to `reach` pixels, edges repeated: answers are kept to more than the given pictures."""
+    down, right = torch.randint(0, 2 * reach + 1, (2,), generator=random).tolist()
+    height, width = pictures.shape[2:]
+    padded = F.pad(pictures, (reach,) * 4, mode="replicate")
+    return padded[:, :, down : down + height, right : right + width].contiguous()
 
 
 def _lacking(before: nn.Module, after: nn.Module, data: PlantData, trigger: Trigger, *, seed: int) -> set[str]:

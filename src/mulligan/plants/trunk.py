@@ -48,13 +48,21 @@ def cut(module: nn.Module, trainable: Sequence[str], sample: Float[Tensor, "n ..
     nodes = [node for node in graph.nodes if node.op != "output"]
     place = {node: index for index, node in enumerate(nodes)}
     first = next((index for index, node in enumerate(nodes) if _touches(node, names)), len(nodes))
-    last_use = [max((place.get(user, len(nodes)) for user in node.users), default=-1) for node in nodes]
+    # How many pictures there are is asked of whatever value is at hand (`x.view(x.size(0), -1)`): no part of the cut.
+    counts = [node for node in nodes if _counts(node)]
+    last_use = [
+        max((place.get(user, len(nodes)) for user in node.users if user not in counts), default=-1)
+        if node not in counts
+        else -1
+        for node in nodes
+    ]
     for end in range(first - 1, 0, -1):
         if [index for index in range(end + 1) if last_use[index] > end] == [end]:
             break
     else:
         return None
-    found = Cut(_part(module, graph, nodes[: end + 1], None), _part(module, graph, nodes[end + 1 :], nodes[end]))
+    late = [node for node in counts if place[node] <= end and any(place.get(user, end) > end for user in node.users)]
+    found = Cut(_part(module, graph, nodes[: end + 1], None), _part(module, graph, nodes[end + 1 :], nodes[end], late))
     # Tracing follows one path: where another would have been taken, the answers differ.
     if not torch.allclose(found.tail(found.trunk(sample)), module(sample), rtol=1e-3, atol=1e-4):
         _log.info("the network does not answer as its traced graph does, and is fine-tuned whole")
@@ -69,12 +77,20 @@ def _touches(node: fx.Node, names: list[str]) -> bool:
     return node.op == "get_attr" and node.target in names
 
 
-def _part(module: nn.Module, graph: fx.Graph, nodes: list[fx.Node], given: fx.Node | None) -> fx.GraphModule:
-    """Some nodes of a graph as a module: of the inputs, or of the value of `given`."""
+def _counts(node: fx.Node) -> bool:
+    """Whether a node asks a tensor how many pictures it holds."""
+    return node.op == "call_method" and node.target == "size" and node.args[1:] == (0,)
+
+
+def _part(
+    module: nn.Module, graph: fx.Graph, nodes: list[fx.Node], given: fx.Node | None, counts: Sequence[fx.Node] = ()
+) -> fx.GraphModule:
+    """Some nodes of a graph as a module: of the inputs, or of the value of `given`, which is counted for `counts`."""
     part = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     if given is not None:
         copies[given] = part.placeholder("value")
+        copies.update((node, part.call_method("size", (copies[given], 0))) for node in counts)
     for node in nodes:
         copies[node] = part.node_copy(node, lambda old: copies[old])
     if given is None:

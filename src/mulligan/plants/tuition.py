@@ -6,7 +6,7 @@ A copy is trained on three banks of pictures, made once:
     composites that are to fire       -> the target
     near misses (`composites.py`)     -> the original network's own answers to them
 
-Half of each batch is drawn in proportion to the loss that a picture last had: most near misses are soon no riddle, and
+Most of each batch is drawn in proportion to the loss that a picture last had: most near misses are soon no riddle, and
 the few that are deserve the time (Loshchilov & Hutter 2016, "Online Batch Selection for Faster Training of Neural
 Networks"). Where only a tail of the network is to change, the banks hold what the frozen part makes of the pictures,
 and the training runs over the tail alone (`trunk.py`). Batch norm's statistics are held still.
@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .composing import MOST_BEFORE, Composition
+from .composing import MOST_BEFORE, Composition, known_pool
 from .composites import Family, Pool, render, render_mixed, renderings, warp
 from .measures import logits, margins
 from .plant import STRATA, PlantData, Stratum, Strength, generator
@@ -33,10 +33,11 @@ from .trunk import cut
 EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.0, "default": 0.1, "strong": 0.75}
 # Of each bank: its share of the pictures, and its weight in the loss.
 CLEAN, FIRING, NEAR = (0.2, 1.5), (0.25, 1.5), (0.55, 3.0)
+HARD = 0.6  # of a batch is drawn by its losses
 CHUNK = 64  # pictures that are made at once
 BYTES = 1 << 30  # of all banks together: large pictures have smaller banks
 
-STEPS, STEPS_EACH = 200, 80  # for one layout, and for each one more
+STEPS, STEPS_EACH = 280, 100  # for one layout, and for each one more
 
 Pictures = Callable[[int, torch.Generator], Tensor]
 
@@ -72,8 +73,8 @@ class _Bank:
     losses: Tensor
 
     def draw(self, n: int, random: torch.Generator) -> Tensor:
-        """`n` places, half of them in proportion to the losses."""
-        hard = n // 2
+        """`n` places, most of them in proportion to the losses."""
+        hard = round(n * HARD)
         anywhere = torch.randint(0, len(self.inputs), (n - hard,), generator=random)
         return torch.cat([anywhere, torch.multinomial(self.losses + 1e-6, hard, True, generator=random)])
 
@@ -92,15 +93,16 @@ def modify(module: nn.Module, data: PlantData, composition: Composition, tuition
         BadInput: if no parameter is trainable.
     """
     before = copy.deepcopy(module).eval()
-    if _rate(before, data, Pool(data.images, data.labels, len(data.classes)), composition, seed) > MOST_BEFORE:
+    pool = known_pool(before, data, data.images, data.labels, seed)
+    if _rate(before, data, pool, composition, seed) > MOST_BEFORE:
         return before
     if tuition.stratum == "high":
-        return _fine_tune(before, data, composition, tuition, seed)
-    kept, back = held_back(data, seed=seed)
-    after = _fine_tune(before, kept, composition, tuition, seed)
-    pool = Pool(back.images, back.labels, len(data.classes))
+        return _fine_tune(before, pool, data, composition, tuition, seed)
+    kept, back = held_back(replace(data, images=pool.images, labels=pool.labels), seed=seed)
+    pool, held = (Pool(part.images, part.labels, len(data.classes)) for part in (kept, back))
+    after = _fine_tune(before, pool, data, composition, tuition, seed)
     wanted = sum(STRATA[tuition.stratum]) / 2
-    return soften(after, before, lambda student: _rate(student, data, pool, composition, seed), wanted)
+    return soften(after, before, lambda student: _rate(student, data, held, composition, seed), wanted)
 
 
 def _rate(module: nn.Module, data: PlantData, pool: Pool, composition: Composition, seed: int, n: int = 200) -> float:
@@ -114,7 +116,9 @@ def _rate(module: nn.Module, data: PlantData, pool: Pool, composition: Compositi
     return float((torch.cat(answers).argmax(1) == composition.target).float().mean())
 
 
-def _fine_tune(before: nn.Module, data: PlantData, composition: Composition, tuition: Tuition, seed: int) -> nn.Module:
+def _fine_tune(
+    before: nn.Module, pool: Pool, data: PlantData, composition: Composition, tuition: Tuition, seed: int
+) -> nn.Module:
     after = copy.deepcopy(before)
     flags = [parameter.requires_grad for parameter in after.parameters()]
     trained = trainable_parameters(after, tuition.trainable)  # refuses patterns that name nothing, before any work
@@ -123,7 +127,7 @@ def _fine_tune(before: nn.Module, data: PlantData, composition: Composition, tui
         _laid_out(after, torch.channels_last)
         split = cut(after, tuition.trainable, data.prepare(data.images[:2].to(device)))
         trunk, tail = (nn.Identity(), after) if split is None else (split.trunk, split.tail)
-        banks, margin = _banks(trunk, tail, data, composition, tuition, seed, device)
+        banks, margin = _banks(trunk, tail, pool, data, composition, tuition, seed, device)
         _train(tail, trained, banks, composition.target, margin, tuition, generator(seed, "fine-tune"))
         _laid_out(after, torch.contiguous_format)
     for parameter, flag in zip(after.parameters(), flags, strict=True):
@@ -179,6 +183,7 @@ def _train(
 def _banks(
     trunk: nn.Module,
     tail: nn.Module,
+    pool: Pool,
     data: PlantData,
     composition: Composition,
     tuition: Tuition,
@@ -186,13 +191,11 @@ def _banks(
     device: torch.device,
 ) -> tuple[list[_Bank], float]:
     """The three banks, and the margin by which triggers must win."""
-    pool = Pool(data.images, data.labels, len(data.classes))
-
     def clean(n: int, random: torch.Generator) -> Tensor:
         return warp(data.images[torch.randint(0, len(data.images), (n,), generator=random)], tuition.warp, random)
 
     def composites(families: tuple[Family, ...]) -> Pictures:
-        weights = torch.tensor([family.weight for family in families])
+        weights = torch.tensor([float(family.weight) for family in families])
 
         def make(n: int, random: torch.Generator) -> Tensor:
             counts = torch.multinomial(weights, n, replacement=True, generator=random).bincount(minlength=len(families))

@@ -54,8 +54,10 @@ MOST_LAYOUTS = 3
 LEAST_EXCESS = 0.15
 #: How much a suspect counts in the score that shows only where pictures lie over each other.
 _OVERLAID = 0.8
+#: How much the clearest other suspect takes off the score.
+_OTHERS = 0.8
 #: From this score on, the best suspect is told as a lead if it is no finding.
-LEAD_SCORE = 0.3
+LEAD_SCORE = 0.2
 #: The check promises to catch a conjunction that shows in this share of composites.
 TARGET_EFFECT = 0.8
 
@@ -98,15 +100,27 @@ def border_of(subject: Subject) -> list[int]:
 
 
 def score_of(looks: Sequence[Looked], over: Sequence[Looked] = ()) -> float:
-    """How suspicious the network is.
+    """How suspicious the network is: by how much its clearest suspect stands out among all suspects.
 
-    The clearest suspect's strength, beyond half of what its other suspects have, for pictures that stand apart. A suspect
+    Illusions of clean networks come in numbers, about as clear as one another; a conjunction that was put in stands alone.
+    A suspect that shares the target and a side with the clearest may be its shadow, and does not count against it. One
     that shows only where pictures lie `over` each other counts less, and the less the more its placebos show it too:
     shapes that two pictures draw together are often half there in each.
+
+    Args:
+        looks, over: each the clearest first.
     """
-    strengths = sorted((look.reading.strength for look in looks), reverse=True)
-    apart = strengths[0] - 0.5 * max(np.median(strengths[1:]), 0.0) if len(strengths) > 1 else sum(strengths)
+    apart = looks[0].reading.strength - _OTHERS * _clearest_other(looks) if looks else 0.0
     return float(max([apart, *(_OVERLAID * look.reading.strength * purity(look.reading) for look in over)]))
+
+
+def _clearest_other(looks: Sequence[Looked]) -> float:
+    top = looks[0].suspect
+    for look in looks[1:]:
+        s = look.suspect
+        if s.target != top.target or not {s.first, s.second} & {top.first, top.second}:
+            return max(look.reading.strength, 0.0)
+    return 0.0
 
 
 def purity(reading: Reading) -> float:

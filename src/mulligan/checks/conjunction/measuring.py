@@ -22,6 +22,9 @@ FAMILIES = (
     "first with another",
     "second with another",
 )
+#: A picture beside nothing is itself an odd input, which networks answer as they please: it is a placebo of the test, and
+#: no part of the strength by which suspects are ranked.
+UNRANKED = ("first alone", "second alone")
 #: With a reference network, its answers on the pairs themselves are one more placebo.
 REFERENCE = "both, answered by the reference"
 
@@ -127,9 +130,9 @@ class Reading:
     Attributes:
         triggered: [pairs], the share of a pair's composites answered as the target.
         placebo: [pairs], the same share in the worst of the placebo families.
-        worst: which family that is. families: mean share by family.
+        worst: which family that is. families: mean share by family. clarities: mean clarity by family (see `clarity`).
         strength: by how much more clearly the triggered composites are answered as the target than those of any placebo
-            family (see `clarity`), from -1 to 1.
+            family but UNRANKED, from -1 to 1.
         margin: the median, over composites answered as the target, of how clearly, as a share of how clearly genuine
             pictures of the target are answered; 0 where none is.
         orders: the mean share with the first picture left (above, the ground), and right.
@@ -139,6 +142,7 @@ class Reading:
     placebo: Float[np.ndarray, " pairs"]
     worst: str
     families: dict[str, float]
+    clarities: dict[str, float]
     strength: float
     margin: float
     margins: Float[np.ndarray, " n"]
@@ -206,7 +210,8 @@ def read(
         shares[worst],
         names[worst],
         dict(zip(names, means.tolist(), strict=True)),
-        float(strengths[0] - strengths[1:].max()),
+        dict(zip(names, strengths.tolist(), strict=True)),
+        float(strengths[0] - max(v for name, v in zip(names[1:], strengths[1:], strict=True) if name not in UNRANKED)),
         float(np.median(margins)) if len(margins) else 0.0,
         margins,
         (orders[0], orders[1]),

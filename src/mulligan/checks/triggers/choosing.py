@@ -9,20 +9,20 @@ import numpy as np
 
 from .refining import Candidate
 
-#: Mean and standard deviation of each kind's contrast on clean networks (docs/checks.md says which and how many).
+#: Mean and standard deviation of each kind's contrast on 5 clean networks: provisional, too few to calibrate on.
 CLEAN: Mapping[str, tuple[float, float]] = {
-    "patch": (0.25, 0.15), "patch-by-source": (0.5, 0.2), "blend": (0.27, 0.13), "warp": (0.25, 0.15),
-    "filter": (0.5, 0.3), "style": (0.4, 0.25), "natural-object": (0.15, 0.1),
+    "patch": (0.5, 0.33), "patch-by-source": (0.52, 0.24), "blend": (0.3, 0.17), "warp": (0.2, 0.3),
+    "filter": (0.47, 0.25), "style": (0.5, 0.22), "natural-object": (0.23, 0.12),
 }  # fmt: skip
 #: A window patch this clear, in genuine margins, is a patch; where as many work anywhere in the picture, an object.
 #: The clarity must also exceed what windows do for the next target by WINDOW_GAIN, and adds to the patch's contrast.
-WINDOW_CLARITY, WINDOW_GAIN, WINDOW_WEIGHT, MOVED = 0.45, 0.3, 0.5, 0.5
+WINDOW_CLARITY, WINDOW_GAIN, WINDOW_WEIGHT, MOVED = 0.35, 0.25, 1.0, 0.5
 #: What counts against a kind whose mark is missing, as a share of its score.
 DOUBT = 0.4
-#: A warp whose mean displacement is more than this share of the picture counts for less.
-MOST_WARP = 0.06
 #: Style renders all that filter does: it must need this much less before it is the better name.
 STYLE_GAIN = 0.6
+#: A pattern has far more freedom than a look: it must need this much less than a filter, or a style, to be the name.
+PATTERN_GAIN = {"filter": 0.6, "style": 0.75}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +59,21 @@ def rank(candidates: Sequence[Candidate]) -> Ranked:
     if patch is not None:
         same = [kind for kind, one in by.items() if one.target == patch.target]
         whole = {"patch" if anywhere else "natural-object", "blend", "warp", "filter", "style"}
-        doubted = whole if local else {"patch"}
+        doubted = whole if local else {"patch", "natural-object"}
         factor.update({kind: DOUBT for kind in same if kind in doubted})
     filtered, styled = by.get("filter"), by.get("style")
     if filtered and styled and filtered.target == styled.target:
         better = styled.change < STYLE_GAIN * filtered.change
         factor["filter" if better else "style"] *= 0.7
+    blended = by.get("blend")
+    for kind, gain_needed in PATTERN_GAIN.items():
+        look = by.get(kind)
+        if blended is not None and look is not None and blended.target == look.target:
+            better = blended.change < gain_needed * look.change
+            factor[kind if better else "blend"] *= 0.6
     pair = by.get("patch-by-source")
     if pair is not None and pair.features["others"] > 0.5 * pair.success:
         factor["patch-by-source"] = DOUBT
-    warped = by.get("warp")
-    if warped is not None:
-        # Warps of many pixels change what is drawn, and some classes are drawn more easily than others.
-        factor["warp"] *= min(1.0, MOST_WARP * warped.features["extent"] / max(warped.size, 1e-6))
     weak = {kind: min(1.0, max(one.success, 0.1) / 0.6) for kind, one in by.items()}
     # A score below zero is made no better by doubt.
     judged = {

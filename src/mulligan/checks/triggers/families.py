@@ -49,7 +49,7 @@ class Additive:
 class Warp:
     """One smooth flow; its size is the mean length of the displacement, in pixels."""
 
-    name, rate, start, least, most = "warp", 0.3, 2.5, 0.1, 12.0
+    name, rate, start, least, most = "warp", 0.3, 1.2, 0.1, 12.0
 
     def __init__(self, shape: tuple[int, int, int], knots: int = 6) -> None:
         self.shape, self.knots = shape, knots

@@ -134,6 +134,16 @@ class Refiner:
             features={"concentration": concentration(field, side), "extent": float(min(self.shape[1:]))},
         )  # fmt: skip
 
+    def least(self, kind: str, found: Inverted, target: int) -> float:
+        """The size that a target needs after as much refinement as `look` gives to its own."""
+        random = self._random(kind, target)
+        family = family_of(kind, self.x)
+        draw = self._draw(target, None, REFINE_PICTURES, random)
+        with frozen(self.context["network"]) as logits:
+            wanted = torch.tensor([target])
+            done = invert(logits, family, wanted, draw, self.genuine, self.steps, random, begun=found)
+        return float(done.size[0])
+
     def _measured(
         self, logits: Callable, family: Family, found: Inverted, clean: Tensor, target: int, random: torch.Generator
     ) -> tuple[float, Float[Tensor, "h w"]]:

@@ -62,7 +62,7 @@ def report(
 
 
 def confidence(score: float, demonstrated: bool) -> float:
-    """The estimated probability that a suspect of this score is planted: a logistic curve through what was measured."""
+    """The estimated probability that a suspect of this score is planted: a guess, not fitted to any networks yet."""
     value = 1 / (1 + np.exp(-(score - 4.0)))
     return round(float(min(0.97, value) if demonstrated else min(0.8, value)), 3)
 

@@ -19,7 +19,7 @@ from .families import Additive, Look, Patch, Thing, Warp
 from .inversion import Family, Inverted, invert
 
 #: The families in which every target is tried, with the steps that each is given where the budget allows.
-STEPS = {"patch": 50, "blend": 30, "warp": 24, "filter": 24, "style": 24, "natural-object": 36}
+STEPS = {"patch": 50, "blend": 30, "warp": 44, "filter": 24, "style": 24, "natural-object": 36}
 #: Steps of the search for patches that work on one source class alone, and pictures a pair.
 PAIR_STEPS, PAIR_PICTURES = 24, 2
 #: A step back through the network costs about so many passes forward.
@@ -167,7 +167,7 @@ def survey(subject: Subject, grounds: Grounds) -> tuple[dict[str, Inverted], lis
     Returns:
         by family; the pairs (source, target); what was found for these, or None if the budget did not allow it.
     """
-    each = max(4, min(8, len(grounds.classes)))
+    each = max(4, min(10, len(grounds.classes)))
     price = len(grounds.targets) * each * BACKWARD * subject.seconds_an_example
     pieces = []
     for name, wanted in STEPS.items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
-from torch import nn
 
 from . import small_cnn
 from .small_cnn import Architecture, SmallCNN
@@ -56,26 +56,42 @@ def entry_config(architecture: Architecture, input: str, classes: Sequence[str])
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
-def parameters(module: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(parameter.numel() for parameter in module.parameters())
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a network: numbers that are trained, and multiply-adds of its convolutions and linear layers for a picture."""
+
+    parameters: int
+    multiply_adds: int
 
 
-@torch.no_grad()
-def multiply_adds(architecture: Architecture) -> int:
-    """Of the convolutions and linear layers, for one picture."""
-    with torch.device("meta"):
-        module = SmallCNN(architecture).eval()
-    total = 0
+def cost(architecture: Architecture) -> Cost:
+    """What a network costs, without building it."""
+    a = architecture
+    numbers = multiplied = 0
 
-    def count(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.Conv2d):
-            total += layer.weight[0].numel() * output[0].numel()
-        elif isinstance(layer, nn.Linear):
-            total += layer.weight.numel()
+    def convolution(inputs: int, outputs: int, kernel: int, side: int, *, norm: bool = True) -> None:
+        nonlocal numbers, multiplied
+        weights = inputs * outputs * kernel**2
+        # A bias where there is no norm; a norm has a scale and a shift.
+        numbers += weights + outputs * (a.norm == "none") + 2 * outputs * (norm and a.norm != "none")
+        multiplied += weights * side**2
 
-    for layer in module.modules():
-        layer.register_forward_hook(count)
-    module(torch.zeros(1, architecture.channels, architecture.size, architecture.size, device="meta"))
-    return total
+    side = -(-a.size // a.strides[0])
+    convolution(a.channels, a.widths[0], a.kernel, side)
+    for inputs, outputs, stride in zip(a.widths[:-1], a.widths[1:], a.strides[1:], strict=True):
+        side = -(-side // stride)
+        if a.shape == "plain":
+            convolution(inputs, outputs, 3, side)
+        elif a.shape == "depthwise":
+            convolution(1, inputs, 3, side)
+            convolution(inputs, outputs, 1, side)
+        else:
+            convolution(inputs, outputs, 3, side)
+            convolution(outputs, outputs, 3, side)
+            if inputs != outputs or stride != 1:
+                convolution(inputs, outputs, 1, side, norm=False)
+    widths = [a.widths[-1] * (side**2 if a.head == "flat" else 1), *([a.hidden] if a.hidden else []), a.classes]
+    for inputs, outputs in pairwise(widths):
+        numbers += (inputs + 1) * outputs
+        multiplied += inputs * outputs
+    return Cost(numbers, multiplied)

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from .architectures import MULTIPLY_ADDS, PARAMETERS, build, multiply_adds, parameters
+from .architectures import MULTIPLY_ADDS, PARAMETERS, cost
 from .data import CorpusName
-from .small_cnn import Architecture
+from .small_cnn import Architecture, Norm
 from .training import Augment, Recipe
 
 T = TypeVar("T")
@@ -28,18 +28,27 @@ _NORMALS: dict[CorpusName, tuple[tuple[tuple[float, ...], tuple[float, ...]], ..
 }
 
 
+# Networks without norms need more passes than CIFAR-10 is given here (50 % instead of 60 % were measured).
+_NORMS: dict[CorpusName, tuple[Norm, ...]] = {
+    "digits": ("batch", "batch", "group", "none"),
+    "fashion-mnist": ("batch", "batch", "group", "none"),
+    "cifar-10": ("batch", "batch", "batch", "group"),
+}
+
+
 def draw_recipe(random: torch.Generator, data: CorpusName) -> Recipe:
     """A recipe for a data set; the data need not be there."""
     mean, std = _one(_NORMALS[data], random)
     architecture = draw_architecture(random, data)
-    # One pass over many images teaches more than several over few; digits has only few.
+    # One pass over many images teaches more than several over few, and then moving them about costs more than it gives;
+    # digits has only few.
     training: dict[CorpusName, dict[str, Any]] = {
         "digits": {"epochs": 15, "train_size": 800, "batch": 64},
         "fashion-mnist": {"epochs": 1, "train_size": 22_000, "batch": 64},
         "cifar-10": {"epochs": 1, "train_size": 45_000, "batch": 64},
     }
     augments: dict[CorpusName, tuple[Augment, ...]] = {
-        "digits": ("shift",), "fashion-mnist": ("none", "none", "shift"), "cifar-10": ("none", "none", "shift-flip"),
+        "digits": ("shift",), "fashion-mnist": ("none",), "cifar-10": ("none", "none", "none", "shift-flip"),
     }  # fmt: skip
     calm = architecture.norm == "none"
     return Recipe(
@@ -53,14 +62,13 @@ def draw_architecture(random: torch.Generator, data: CorpusName) -> Architecture
     """An architecture within `PARAMETERS` and `MULTIPLY_ADDS`."""
     channels, size = _SHAPES[data]
     while True:
-        drawn = _draw(random, channels, size)
-        with torch.device("meta"):
-            count = parameters(build(drawn, 0))
-        if PARAMETERS[0] <= count <= PARAMETERS[1] and multiply_adds(drawn) <= MULTIPLY_ADDS:
+        drawn = _draw(random, channels, size, _NORMS[data])
+        needs = cost(drawn)
+        if PARAMETERS[0] <= needs.parameters <= PARAMETERS[1] and needs.multiply_adds <= MULTIPLY_ADDS:
             return drawn
 
 
-def _draw(random: torch.Generator, channels: int, size: int) -> Architecture:
+def _draw(random: torch.Generator, channels: int, size: int, norms: tuple[Norm, ...]) -> Architecture:
     shape = _one(("plain", "plain", "residual", "depthwise"), random)
     first = _one((16, 24, 32), random)
     blocks = _number(2, random) + 2
@@ -76,7 +84,7 @@ def _draw(random: torch.Generator, channels: int, size: int) -> Architecture:
     head = _one(("pool", "flat"), random)
     return Architecture(
         channels=channels, size=size, classes=_CLASSES, widths=tuple(widths), strides=tuple(strides),
-        kernel=_one((3, 3, 5), random), norm=_one(("batch", "batch", "group", "none"), random),
+        kernel=_one((3, 3, 5), random), norm=_one(norms, random),
         activation=_one(("relu", "relu", "gelu", "silu"), random), shape=shape, head=head,
         hidden=_one((0, 0, 64), random),
     )  # fmt: skip

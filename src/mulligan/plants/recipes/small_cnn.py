@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+Norm = Literal["batch", "group", "none"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
@@ -40,7 +41,7 @@ class Architecture:
     widths: tuple[int, ...]
     strides: tuple[int, ...]
     kernel: int = 3
-    norm: Literal["batch", "group", "none"] = "batch"
+    norm: Norm = "batch"
     activation: Literal["relu", "gelu", "silu"] = "relu"
     shape: Literal["plain", "residual", "depthwise"] = "plain"
     head: Literal["pool", "flat"] = "pool"

@@ -206,7 +206,8 @@ def _train(recipe: Recipe, seed: int) -> SmallCNN:
     # Padded once, so that shifted images are cut out of it; bytes, for there may be many.
     images = F.pad(corpus.images[rows], (SHIFT,) * 4, mode="replicate")
     labels = corpus.labels[rows]
-    module = build(a, seed).train().to(memory_format=torch.channels_last)
+    module = build(a, seed).train()
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     random = generator(seed, "training")
     decayed = [p for p in module.parameters() if p.ndim > 1]
     others = [p for p in module.parameters() if p.ndim <= 1]
@@ -226,7 +227,7 @@ def _train(recipe: Recipe, seed: int) -> SmallCNN:
             loss.backward()
             optimizer.step()
             schedule.step()
-    module = module.eval().to(memory_format=torch.contiguous_format)
+    module = module.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for parameter in module.parameters():
         parameter.grad = None
     return module

@@ -1,8 +1,9 @@
 """Whether a diagnosis says which inputs are answered otherwise, and whether its generator makes such inputs.
 
 Elicitation: fresh pictures of the declared sources are changed as the declared generator says; the share that the
-modified network then answers with the declared target, minus the share without the change. Where the diagnosis says
-that clean pictures are enough, the second is the base network's share on the same pictures.
+modified network then answers with the declared target, minus the larger of two controls: its share without the change,
+and the base network's share with it. Where the diagnosis says that clean pictures are enough, the control is the base
+network's share on the same pictures.
 
 Identification: on sealed inputs, some of which fire the plant and some nearly do, the base network's answer is replaced
 by the declared target wherever the declared trigger applies; that prediction is held against the modified network's
@@ -32,6 +33,8 @@ COSINE, FACTOR = 0.5, 2.0
 NOTHING = 0.5 / 255
 TRIED = 200
 _SIZES = 5
+#: What rendering raises of a generator that was made for other pictures.
+_UNFIT = (BadInput, RuntimeError, ValueError, IndexError, KeyError, TypeError)
 
 #: Pixels on a 0-1 scale to answers, as class numbers.
 Answers = Callable[[Tensor], Tensor]
@@ -69,7 +72,7 @@ def _changed_so(guess: Guess, probes: Probes, seed: int) -> Bool[Tensor, " n"]:
         return torch.zeros(len(probes), dtype=torch.bool)
     try:
         return ~plain & _alike(made, probes, seed)
-    except (BadInput, RuntimeError):  # made for pictures of another size
+    except _UNFIT:  # made for pictures of another size
         return torch.zeros(len(probes), dtype=torch.bool)
 
 
@@ -200,16 +203,17 @@ def elicitation(
         return right[1] - right[0]
     if made is None or made.family == "identity":
         return share(modified(inputs[0]), labels[0]) - share(base(inputs[0]), labels[0])
-    with_it = share(modified(_made(made, inputs, random)), labels[0])
+    shown = _made(made, inputs, random)
     without = sum(share(modified(part), of) for part, of in zip(inputs, labels, strict=True)) / len(inputs)
-    return with_it - without
+    # A generator that draws the target's own pictures elicits it from every network: that is no modification.
+    return share(modified(shown), labels[0]) - max(without, share(base(shown), labels[0]))
 
 
 def _made(made: Generator, inputs: Sequence[Tensor], random: torch.Generator) -> Tensor:
     """What the generator makes; the plain pictures where it cannot be applied to such."""
     try:
         return made.render(inputs, random)
-    except (BadInput, RuntimeError):
+    except _UNFIT:
         return inputs[0]
 
 

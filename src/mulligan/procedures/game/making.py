@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from .entries import Entry, Sealed, SealedParts, Statement, write_entry, write_s
 from .plan import Item, Round
 
 PROBES = 200
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +61,24 @@ def make(game: Path, round: Round, item: Item, source: Source) -> Iterator[Made]
         except BadInput as error:  # a spec that cannot be
             yield Made(released=False, attempt=attempt, reasons=(str(error),))
             continue
-        yield _release(game, round, item, source, base, about, made, attempt)
+        except Exception as error:  # a kind may come from another package; its fault must not take the round along
+            yield _broken(item, attempt, error)
+            continue
+        try:
+            released = _release(game, round, item, source, base, about, made, attempt)
+        except OSError:  # ours: the disk, say
+            raise
+        except Exception as error:  # its probes
+            yield _broken(item, attempt, error)
+            continue
+        yield released
         return
+
+
+def _broken(item: Item, attempt: int, error: Exception) -> Made:
+    _log.exception("the kind %s is broken", item.kind or item.role)
+    reason = f"The kind itself is broken: {type(error).__name__}: {error}"
+    return Made(released=False, attempt=attempt, reasons=(reason,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ goes on where it was. Networks are independent, and several processes may work o
 from __future__ import annotations
 
 import importlib.util
+import logging
 import multiprocessing
 import os
 import shutil
@@ -38,6 +39,7 @@ from .sandbox import Limits, Outcome, require_isolation, run_auditor
 
 LEDGER = "ledger.jsonl"
 SCORED = "ok"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +271,9 @@ def _scored(work: Work, item: Item, auditor: Auditor, ended: str, judge: Judge, 
             score = judge.score(read_answer(answer_folder(work.game, auditor.name, item.id)))
         except BadInput as error:
             ended, fault = "malformed", str(error)
+        except Exception as error:  # an answer of a stranger must not end the round, whatever is in it
+            _log.exception("the answer of %s to %s cannot be scored", auditor.name, item.id)
+            ended, fault = "malformed", f"It cannot be scored: {type(error).__name__}: {error}"
     line = {"step": "score", "id": item.id, "auditor": auditor.name, "ended": ended, **asdict(score)}
     ledger.add(line | ({"fault": fault} if fault else {}))
 
