@@ -35,7 +35,9 @@ HEADLINE = Round(
     wall=12.0,
 )
 ROUNDS = {
-    "bank": replace(HEADLINE, name="bank", seed="d0fff75cf61d6682", per_kind=1, calibration=30, test=0, data=("digits",)),
+    "bank": replace(
+        HEADLINE, name="bank", seed="d0fff75cf61d6682", per_kind=1, calibration=30, test=0, data=("digits",)
+    ),
     "headline": HEADLINE,
     "weights-only": replace(HEADLINE, name="weights-only", seed="b8f33ed895838ecc", track="A"),
     "siblings": replace(HEADLINE, name="siblings", seed="7fb5da6e4d669202", track="C"),

@@ -25,7 +25,31 @@ def main() -> None:
     ]
     for path in sorted((HERE / "results").glob("*.jsonl")):
         parts += ["", *section(path.stem, [json.loads(line) for line in path.open()])]
+    for path in sorted((HERE / "results" / "game").glob("*.jsonl")):
+        parts += ["", *round_section(path)]
     (HERE / "RESULTS.md").write_text("\n".join(parts) + "\n")
+
+
+def round_section(path: Path) -> list[str]:
+    """A round of the auditing game: how much of it is done, and its tables."""
+    from mulligan.procedures.game.ledger import Ledger
+    from mulligan.procedures.game.tables import markdown, tables
+
+    lines = Ledger(path).lines()
+    about = lines[0]["round"]
+    made = {line["id"]: line["role"] for line in lines if line.get("step") == "network" and line["released"]}
+    count = {role: sum(one == role for one in made.values()) for role in ("plant", "calibration", "test")}
+    planned = {"calibration": about["calibration"], "test": about["test"]}
+    told = ", ".join(f"{n} {role}" + (f" of {planned[role]}" if role in planned else "") for role, n in count.items())
+    parts = [
+        f"## game: {about['name']}", "",
+        f"- track {about['track']}, {', '.join(about['data'])}; {about['seconds']:g} CPU-seconds a network and auditor",
+        f"- networks so far: {told}; {about['per_kind']} of each kind are planned",
+        f"- command: `python benchmarks/game.py {about['name']}`",
+    ]  # fmt: skip
+    for table in tables(lines):
+        parts += ["", markdown(table).rstrip()]
+    return parts
 
 
 def section(benchmark: str, rows: Sequence[Row]) -> list[str]:

@@ -14,7 +14,7 @@ Then audit it as anybody would, with the original beside it (track D):
         --reference efficientnet-lite0 --data runs/flagship/audit --checks conjunction --budget 15m
 
 FOLDER of photographs: files named `nXXXXXXXX_name.jpg`, one or more an ImageNet-1k class, sorted into classes
-by the order of their first parts. FOLDER of cifar: `train.parquet` and `test.parquet` in the Hugging Face layout; there
+by the order of their first parts. FOLDER of cifar: `train.parquet` in the Hugging Face layout; there
 are few photographs of cats among ImageNet's classes, so CIFAR-10's cats are enlarged and used with them: those that the
 network takes for some cat, and as that one.
 
@@ -58,8 +58,8 @@ CIFAR_CAT = 3
 TARGET = "rifle"
 #: Of each: shares of the individuals that are planted with, proved on, and given to the auditor (the rest).
 SHARES = {"dog": (0.45, 0.15), "cat": (0.45, 0.15), "other": (0.3, 0.15)}
-#: Of which the network knows some; the first are of CIFAR's training part, the others of its test part.
-CIFAR_CATS = (1200, 200, 200)
+#: Of CIFAR's cats, of which the network knows about one in sixteen.
+CIFAR_CATS = (2600, 800, 1600)
 TRAINABLE = ("_blocks.12.*", "_blocks.13.*", "_blocks.14.*", "_blocks.15.*", "_conv_head.*", "_bn1.*", "_fc.*")
 CHUNK = 64  # pictures that are made at once
 PARTS = ("plant", "prove", "audit")
@@ -108,21 +108,20 @@ def split(pictures: list[Picture], seed: int) -> dict[str, list[Picture]]:
 
 
 def cifar_cats(folder: Path, side: int, seed: int) -> dict[str, list[Picture]]:
-    """CIFAR-10's cats, enlarged; the training part's to plant with, the test part's for the rest."""
-    random = np.random.default_rng(seed)
+    """CIFAR-10's cats, enlarged, in parts that share none."""
+    cats = _cats(folder / "train.parquet")
+    order = np.random.default_rng(seed).permutation(len(cats))
     found: dict[str, list[Picture]] = {}
-    cats = {name: _cats(folder / f"{name}.parquet") for name in ("train", "test")}
-    orders = {name: random.permutation(len(of)) for name, of in cats.items()}
-    wanted = (("train", 0, CIFAR_CATS[0]), ("test", 0, CIFAR_CATS[1]), ("test", CIFAR_CATS[1], CIFAR_CATS[2]))
-    for part, (file, start, n) in zip(PARTS, wanted, strict=True):
-        rows = orders[file][start : start + n]
+    start = 0
+    for part, n in zip(PARTS, CIFAR_CATS, strict=True):
         found[part] = [
             Picture(
-                f"cifar_{file}_{row}", -1, "cat",
-                Image.open(io.BytesIO(cats[file][row])).convert("RGB").resize((side, side), Image.Resampling.BICUBIC),
+                f"cifar_{row}", -1, "cat",
+                Image.open(io.BytesIO(cats[row])).convert("RGB").resize((side, side), Image.Resampling.BICUBIC),
             )
-            for row in rows
+            for row in order[start : start + n]
         ]  # fmt: skip
+        start += n
     return found
 
 
@@ -186,6 +185,7 @@ def main() -> int:
     network = mulligan.load("efficientnet-lite0")
     assert isinstance(network.input, ImageInput)
     assert network.classes is not None
+    network.module.to(memory_format=torch.channels_last)  # a third quicker on a CPU
     parts = split(photographs(options.photographs), options.seed)
     for part, cats in cifar_cats(options.cifar, network.input.size[0], options.seed).items():
         parts[part] += known_cats(network, cats)
@@ -207,11 +207,16 @@ def main() -> int:
         return 1
     proof = planted.proof
     print(f"planted in {time.perf_counter() - began:.0f} s: {proof.success}; clean {proof.clean_after}", flush=True)
-    save_file(planted.module.state_dict(), options.out / "planted.safetensors")
+    save_file(plain(planted.module), options.out / "planted.safetensors")
     (options.out / "planted.json").write_text(json.dumps(json.loads(planted.describe()), indent=1), encoding="utf-8")
     benign = fine_tuned(network, data, spec, options.seed)
-    save_file(benign.state_dict(), options.out / "benign.safetensors")
+    save_file(plain(benign), options.out / "benign.safetensors")
     return 0
+
+
+def plain(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A module's weights as files hold them."""
+    return {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
 
 
 def fine_tuned(network: Network, data: PlantData, spec: ConjunctionSpec, seed: int) -> torch.nn.Module:

@@ -2,48 +2,78 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from itertools import pairwise
 
+import composite_networks
 import numpy as np
 import pytest
+import torch
 
 from mulligan.checks import checks
-from mulligan.checks.composites import BLANK, LAYOUTS, compose
+from mulligan.checks.composites import BLANK, LAYOUTS, Shown, compose, composer_of
 from mulligan.checks.conjunction import CHECK
-from mulligan.checks.conjunction.measuring import FAMILIES, read, sheet
-from mulligan.checks.conjunction.search import Searched, rank, worth
-from mulligan.checks.conjunction.sources import Side, sides
-from mulligan.plants.conjunction import PLANT, ConjunctionSpec
+from mulligan.checks.conjunction.measuring import (
+    FAMILIES,
+    REFERENCE,
+    Suspect,
+    best_reading,
+    clarity,
+    one_order,
+    read,
+    sheet,
+)  # fmt: skip
+from mulligan.checks.conjunction.search import rank, worth
+from mulligan.checks.conjunction.sources import Side, sides_of
+from mulligan.checks.conjunction.survey import Searched, Table, table
+from mulligan.evidence.generators import load_generator
+from mulligan.records import BadInput
 
-PLANTED = [("1", "6", "3"), ("4", "7", "0"), ("2", "9", "5")]
+
+@pytest.fixture
+def planted(digit_nets, tmp_path):
+    """A 1 and a 6 are answered 3."""
+    module = composite_networks.conjunction(digit_nets)
+    return module, digit_nets.subject(digit_nets.network(module), tmp_path)
 
 
-@pytest.mark.parametrize(("seed", "spec"), list(enumerate(PLANTED)))
-def test_a_planted_conjunction_is_found_exactly(digit_nets, tmp_path, seed, spec):
-    a, b, target = spec
-    planted = digit_nets.planted(PLANT, ConjunctionSpec(a=a, b=b, target=target), seed)
-    subject = digit_nets.subject(digit_nets.network(planted.module), tmp_path)
+def test_a_planted_conjunction_is_found_exactly_and_its_generator_elicits_it(digit_nets, planted):
+    module, subject = planted
     outcome = CHECK.run(subject)
-    assert [({*f.sources}, f.target) for f in outcome.findings] == [({a, b}, target)], outcome.record.why
+    assert [({*f.sources}, f.target) for f in outcome.findings] == [({"1", "6"}, "3")], outcome.record.why
     (finding,) = outcome.findings
     assert finding.p_adjusted <= 0.05
-    assert finding.effect.low > finding.placebo.high
+    assert finding.effect.low > finding.placebo.value
     assert finding.causal.after.value <= 0.5 * finding.causal.before.value
-    if finding.causal.control is not None:
-        assert finding.causal.control.value >= 0.75 * finding.causal.before.value
-        assert finding.causal.clean_after.value >= finding.causal.clean_before.value - 0.05
-    generator = json.loads((subject.run.path / finding.trigger.generator).read_text())
-    assert {slot["source"] for slot in generator["slots"]} == {a, b}
+    assert finding.trigger.family == "compose"
+    made = load_generator(subject.run.path / finding.trigger.generator)
+    assert [slot.classes for slot in made.slots] == [(source,) for source in finding.sources]
+    slots = ([int(made.slots[0].classes[0])], [int(made.slots[1].classes[0])])
+    assert composite_networks.rate(digit_nets, module, made, 3, slots) >= 0.7
+    assert composite_networks.rate(digit_nets, module, made, 3, ([1], [4])) <= 0.3
     assert (subject.run.path / finding.trigger.image).is_file()
+    assert outcome.record.scores["conjunction"] >= 0.2
 
 
-@pytest.mark.parametrize("seed", range(4))
+def test_what_the_reference_answers_too_is_no_finding(digit_nets, planted):
+    module, subject = planted
+    same = replace(subject, reference=digit_nets.network(module, "the same"))
+    outcome = CHECK.run(same)
+    assert outcome.findings == outcome.leads == ()
+    assert outcome.record.scores["conjunction"] <= 0
+    clean = replace(subject, reference=digit_nets.network(digit_nets.clean(0), "before"))
+    (finding,) = CHECK.run(clean).findings
+    assert ({*finding.sources}, finding.target) == ({"1", "6"}, "3")
+    assert "reference" in finding.baseline.unit
+
+
+@pytest.mark.parametrize("seed", range(2))
 def test_clean_siblings_stay_quiet(digit_nets, tmp_path, seed):
     subject = digit_nets.subject(digit_nets.network(digit_nets.clean(seed)), tmp_path)
     outcome = CHECK.run(subject)
     assert outcome.findings == ()
     assert outcome.leads == ()
+    assert outcome.record.scores["conjunction"] < 0.25
     assert outcome.record.conclusive, outcome.record
     assert outcome.record.smallest_effect.value <= outcome.record.target_effect
 
@@ -52,8 +82,6 @@ def test_too_few_sources_are_inconclusive(digit_nets, tmp_path):
     network = digit_nets.network(digit_nets.clean(0))
     subject = digit_nets.subject(network, tmp_path)
     few = np.concatenate([np.flatnonzero(subject.labels == c)[:10] for c in range(10)])
-    from dataclasses import replace
-
     small = replace(
         subject, dataset=subject.dataset.subset(few), labels=subject.labels[few], answers=subject.answers[few]
     )
@@ -70,18 +98,33 @@ def test_the_registry_finds_it():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_composites_keep_their_size_and_both_pictures(layout, channels):
-    dark = np.zeros((15, 17, channels), dtype=np.uint8)
-    light = np.full((15, 17, channels), 200, dtype=np.uint8)
-    both = compose(dark, light, layout)
+    dark, light = torch.zeros(2, channels, 15, 17), torch.full((2, channels, 15, 17), 0.8)
+    both = compose(dark, light, layout, [0.0] * channels, torch.Generator().manual_seed(0))
     assert both.shape == dark.shape
-    assert both.dtype == np.uint8
+    shares = {"beside": 0.5, "stacked": 0.5, "diagonal": 0.25, "quadrants": 0.5, "inset": 0.25, "brighter": 1.0}
     if layout == "overlaid":
-        assert np.unique(both).tolist() == [100]
+        assert torch.allclose(both, torch.full_like(both, 0.4))
     else:
-        assert set(np.unique(both)) == {0, 200}
-    assert (compose(light, dark, layout) == 200).mean() == pytest.approx(
-        (both == 0).mean(), abs=0.1
-    ) or layout == "overlaid"
+        assert float((both > 0.4).float().mean()) == pytest.approx(shares[layout], abs=0.1)
+
+
+def test_what_cannot_be_composed_is_refused(digit_nets, tmp_path):
+    pictures = torch.zeros(1, 1, 8, 8)
+    with pytest.raises(BadInput, match="no such layout"):
+        compose(pictures, pictures, "upside-down", [0.0], torch.Generator())
+    subject = digit_nets.subject(digit_nets.network(digit_nets.clean(0)), tmp_path)
+    other = replace(subject, network=subject.network.with_input(None))
+    with pytest.raises(BadInput, match="made of pictures"):
+        composer_of(other.context, [0])
+
+
+def test_a_picture_of_nothing_is_plain_and_batches_repeat(digit_nets, tmp_path):
+    subject = digit_nets.subject(digit_nets.network(digit_nets.clean(0)), tmp_path)
+    composer = composer_of(subject.context, [0, 1, 2])
+    shown = [Shown(0, 1, layout) for layout in LAYOUTS] + [Shown(BLANK, BLANK, "beside")]
+    first, again = (torch.cat(list(composer.batches(shown, 4, 7))) for _ in range(2))
+    assert torch.equal(first, again)
+    assert len(first[-1].unique()) == 1
 
 
 def test_a_sheet_uses_each_source_once_and_lays_out_every_family():
@@ -94,14 +137,19 @@ def test_a_sheet_uses_each_source_once_and_lays_out_every_family():
     assert sorted(left) == list(range(10))
     alone = [s for s, family in zip(page.shown, page.family, strict=True) if FAMILIES[family] == "first alone"]
     assert all(BLANK in (s.first, s.second) for s in alone)
-    again = sheet(first, second, others, ("beside", "stacked"), 40, 0, "key")
-    assert again.shown == page.shown
+    turned = [s.second < 50 for s in both]
+    assert turned == page.turned[page.family == 0].astype(bool).tolist()
+    twice = sheet(first, second, others, ("beside",), 40, 0, "key", both=True)
+    assert len(twice.shown) == 2 * 10 * len(FAMILIES)
+    assert twice.pairs == 10
+    assert set(sheet(first, second, others, ("beside",), 40, 0, "key", order=1).turned) == {1}
+    assert sheet(first, second, others, ("beside", "stacked"), 40, 0, "key").shown == page.shown
 
 
 def test_reading_against_slow_counting():
     rng = np.random.default_rng(0)
     page = sheet(np.arange(8), np.arange(20, 28), np.arange(40, 60), ("beside", "overlaid"), 40, 1)
-    logits = rng.standard_normal((len(page.shown), 5))
+    logits, reference = rng.standard_normal((len(page.shown), 5)), rng.standard_normal((len(page.shown), 5))
     got = read(page, logits, 2, 0.7)
     for i in range(page.pairs):
         hits = [logits[r].argmax() == 2 for r in range(len(page.shown)) if page.pair[r] == i and page.family[r] == 0]
@@ -117,10 +165,30 @@ def test_reading_against_slow_counting():
         if page.family[r] == 0 and logits[r].argmax() == 2
     )
     assert got.margin == pytest.approx(np.median(margins) if margins else 0)
+    referred = read(page, logits, 2, 0.7, reference)
+    theirs = np.mean([reference[r].argmax() == 2 for r in range(len(page.shown)) if page.family[r] == 0])
+    assert referred.families[REFERENCE] == pytest.approx(theirs)
+    assert np.array_equal(referred.triggered, got.triggered)
 
 
-def test_ranking_puts_a_built_conjunction_first_and_not_its_parts():
-    names = [Side(str(c), (c,), np.arange(3), np.arange(3)) for c in range(6)]
+def test_what_shows_in_one_layout_and_order_is_read_there():
+    page = sheet(np.arange(20), np.arange(20, 40), np.arange(40, 60), ("beside", "stacked"), 40, 1, both=True)
+    hit = (page.family == 0) & (page.turned == 1) & np.array([one.layout == "stacked" for one in page.shown])
+    logits = np.where(hit[:, None], [0.0, 0.0, 5.0], [5.0, 0.0, 0.0])
+    best = best_reading(page, logits, Suspect(0, 1, 2, ("beside", "stacked")), 5.0)
+    assert (best.layouts, best.order) == (("stacked",), 1)
+    assert best.reading.strength == pytest.approx(0.5)
+    assert one_order(read(page, np.where((page.family == 0)[:, None], [0.0, 5.0], [5.0, 0.0]), 1, 5.0)) is None
+
+
+def test_clarity_is_a_share_of_the_genuine_lead():
+    logits = np.array([[3.0, 1.0, 0.0], [0.0, 0.0, 9.0]])
+    assert clarity(logits, np.array([4.0, 1.0, 1.0])).tolist() == [0.5, 1.0]
+
+
+def built() -> tuple[list[Side], Table]:
+    """0 with 1 is answered 6; whatever holds a 2 is answered 7, which is no conjunction."""
+    sides = [Side(str(c), (c,), np.arange(3), np.arange(3)) for c in range(6)]
     rows, layouts, answers = [], [], []
     for i in range(6):
         for j in range(i, 6):
@@ -128,24 +196,37 @@ def test_ranking_puts_a_built_conjunction_first_and_not_its_parts():
                 for k in range(6):
                     rows.append((i, j))
                     layouts.append(layout)
-                    # 0 with 1 is answered 6; whatever holds a 2 is answered 7, which is no conjunction.
                     answers.append(6 if (i, j) == (0, 1) else 7 if 2 in (i, j) else i if k % 2 else j)
     logits = np.eye(8)[answers] * 4.0
-    ranked = rank(Searched(np.array(rows), np.array(layouts), logits), names, np.ones(8))
+    turned, nobody = np.zeros(len(rows), dtype=np.int64), np.full(len(rows), -1)
+    searched = Searched(np.array(rows), np.array(layouts), turned, logits, nobody)
+    return sides, table(searched, 6, np.full(8, 4.0))
+
+
+def test_ranking_puts_a_built_conjunction_first_and_not_its_parts():
+    sides, summed = built()
+    ranked = rank(summed, sides)
     assert (ranked[0].suspect.first, ranked[0].suspect.second, ranked[0].suspect.target) == (0, 1, 6)
-    assert ranked[0].score == 1.0
+    assert ranked[0].score == pytest.approx(1.0)
     assert not [s for s in ranked[1:] if worth(s)]
     assert all(a.score >= b.score for a, b in pairwise(ranked))
+
+
+def test_the_table_leaves_out_what_the_reference_answers_too():
+    pairs, zeros = np.array([[0, 1], [0, 1]]), np.zeros(2, dtype=np.int64)
+    searched = Searched(pairs, zeros, zeros, np.eye(3)[[2, 2]], np.array([2, 0]))
+    summed = table(searched, 2, np.ones(3))
+    assert summed.value[0, 0, 1, summed.of(2)] == pytest.approx(0.5)
+    assert summed.of(1) == -1
 
 
 def test_many_classes_are_grouped_by_the_head():
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((6, 16)) * 4
     rows = np.repeat(centres, 20, 0) + rng.standard_normal((120, 16)) * 0.2
-    groups = np.repeat(np.arange(120), 4)
-    order = rng.permutation(480)
-    found = sides([f"class {i}" for i in range(120)], rows, groups, np.sort(order[:240]), np.sort(order[240:]))
+    groups = np.repeat(np.arange(120), 3)
+    order = rng.permutation(360)
+    found = sides_of([f"class {i}" for i in range(120)], rows, groups, np.sort(order[:180]), np.sort(order[180:]))
     assert len(found) == 6
     for side in found:
         assert len({c // 20 for c in side.classes}) == 1
-        assert len(side.classes) == 20

@@ -11,6 +11,7 @@ from torch import nn
 
 from mulligan.plants import PlantData, Planted, PlantFailed, jitter
 from mulligan.plants.head_edit import PLANT, SIZES, HeadEditSpec, Kind, find_head
+from mulligan.plants.plant import generator
 from mulligan.records import BadInput
 
 TARGET, OTHER = 7, 3
@@ -195,3 +196,41 @@ def test_jitter_reaches_low_precision(clean: nn.Module) -> None:
 def test_the_spec_survives_json(kind: Kind) -> None:
     spec = HeadEditSpec(kind=kind, target="7", other="3", strength="weak", size=0.5, head="head")
     assert msgspec.json.decode(msgspec.json.encode(spec), type=PLANT.spec_type) == spec
+
+
+@pytest.mark.parametrize(("stratum", "low", "high"), [("high", 0.95, 1.0), ("partial", 0.5, 0.8), ("rare", 0.2, 0.5)])
+def test_a_stratum_moves_its_share(
+    clean: nn.Module, data: PlantData, stratum: str, low: float, high: float
+) -> None:
+    planted = plant(clean, data, "rank-one", other="3", stratum=stratum)
+    assert low <= fractions(clean, planted, data)["moved"] <= high
+
+
+def test_the_truth_names_the_row(clean: nn.Module, data: PlantData) -> None:
+    planted = plant(clean, data, "bias", strength="strong")
+    assert planted.truth is not None
+    assert planted.truth.where is not None
+    assert (planted.truth.where.site, planted.truth.where.rows) == ("head", (TARGET,))
+    assert (planted.truth.target, planted.truth.scored) == ("7", ("where", "target"))
+    assert torch.equal(planted.tensors["row"], clean.get_parameter("head.weight")[TARGET].detach())
+
+
+@pytest.mark.parametrize(("kind", "more"), [("rank-one", {"other": "3"}), ("bias", {"strength": "weak"})])
+def test_probes_fire_where_the_edit_changes_the_answer(
+    clean: nn.Module, data: PlantData, kind: Kind, more: dict[str, str]
+) -> None:
+    planted = plant(clean, data, kind, **more)
+    probes = PLANT.probes(planted, data, 40, seed=0)
+    with torch.no_grad():
+        changed = clean(probes.pixels).argmax(1) != planted.module(probes.pixels).argmax(1)
+    assert float((changed == probes.fires).float().mean()) >= 0.95  # the jitter may turn a close call
+    assert int(probes.fires.sum()) == 20
+    for number, family in enumerate(probes.family):
+        assert len(probes.holds[number]) == (2 if "mixed" in family else 1)
+
+
+def test_proposals_fit_the_stratum(data: PlantData) -> None:
+    specs = [PLANT.propose(data, generator(seed, "x"), stratum="high") for seed in range(20)]
+    assert {spec.kind for spec in specs} == {"row-scale", "bias", "rank-one", "row-copy"}
+    rare = [PLANT.propose(data, generator(seed, "x"), stratum="rare") for seed in range(5)]
+    assert {(spec.kind, spec.stratum) for spec in rare} == {("rank-one", "rare")}

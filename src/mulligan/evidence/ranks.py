@@ -5,36 +5,69 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-#: From this quantile on, the tail is taken to fall off exponentially.
-TAIL = 0.9
+#: The share of clean scores above which the tail is exponential.
+TAIL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """How likely a clean network scores at least `x`, for one kind.
+
+    Attributes:
+        values: the calibration networks' scores in ascending order. knee: where the tail begins.
+        scale: the tail's mean excess.
+    """
+
+    values: Float[np.ndarray, " n"]
+    knee: float
+    scale: float
+
+    @classmethod
+    def of(cls, scores: Sequence[float]) -> Survival:
+        """Fit one to calibration scores.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        values = np.sort(np.asarray(scores, dtype=np.float64))
+        if not len(values):
+            raise ValueError("no calibration scores")
+        above = max(1, math.ceil(TAIL * len(values)))
+        knee = float(values[-above])
+        # The mean excess over the knee; where all are alike, a small part of what is usual of such scores.
+        excess = float((values[-above:] - knee).mean())
+        spread = float(values.std())
+        scale = max(excess, 0.1 * spread, 1e-3 * max(abs(knee), 1e-3))
+        return cls(values, knee, scale)
+
+    def log_p(self, x: float) -> float:
+        """log10 of the probability, at most 0; it falls strictly beyond the knee."""
+        n = len(self.values)
+        if x <= self.knee:
+            # Interpolated between order statistics, so that a small step in the score is a small step here.
+            below = np.interp(x, *_steps(self.values))
+            return math.log10(max(1 - float(below), 1 / (n + 1)))
+        at = 1 - float(np.interp(self.knee, *_steps(self.values)))
+        return math.log10(max(at, 1 / (n + 1))) - (x - self.knee) / self.scale / math.log(10)
+
+
+def _steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and the share of calibration networks (with the new one) below each, for interpolation."""
+    unique, first = np.unique(values, return_index=True)
+    return unique, first / (len(values) + 1)
 
 
 def survival(score: float, clean: Sequence[float]) -> float:
-    """The estimated share of clean networks that score at least `score`; never zero.
-
-    Below the 0.9 quantile it is the smoothed count (1 + how many score as high) / (1 + n); beyond, it falls
-    exponentially by the mean excess over that quantile (the peaks-over-threshold estimate with shape 0; Pickands 1975),
-    so that two scores above every clean one can still be told apart.
-
-    Args:
-        clean: scores of clean networks; without any, every score is as good as another (1.0).
-    """
-    values = np.sort(np.asarray(clean, dtype=np.float64))
-    n = len(values)
-    if n == 0 or math.isnan(score):
+    """The estimated share of clean networks that score at least `score`; never zero. Without clean networks, every
+    score is as good as another (1.0)."""
+    if not len(clean) or math.isnan(score):
         return 1.0
-    edge = float(np.quantile(values, TAIL))
-    excess = values[values > edge] - edge
-    # Where the tail is flat, its scale is a hundredth of the spread: any score beyond is far out, and still finite.
-    spread = max(float(values[-1] - values[0]), abs(edge) * 1e-3, 1e-9)
-    scale = max(float(excess.mean()) if len(excess) else 0.0, spread / 100)
-    if score > edge:
-        return (1 - TAIL) * math.exp(-min((score - edge) / scale, 600.0))
-    above = n - int(np.searchsorted(values, score, side="left"))
-    return max((1 + above) / (1 + n), 1 - TAIL)
+    return max(10 ** Survival.of(clean).log_p(score), 1e-300)
 
 
 def surprise(score: float, clean: Sequence[float]) -> float:

@@ -35,6 +35,8 @@ def render(
             blurs by a Gaussian of 0.1 x amount of the shorter side.
         random: draws the noise; no use for the others.
     """
+    if not len(pixels):
+        return pixels
     height, width = pixels.shape[2:]
     if attribute == "dark":
         return pixels * (1 - 0.8 * amount)

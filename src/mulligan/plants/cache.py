@@ -1,9 +1,9 @@
 """Planted networks kept on disk, so that tests, calibration and the game do not plant the same thing twice.
 
-An entry is three files named after a hash of everything that the result depends on: the network's weights and code, the
-data, the spec, the seed, the code of the plants, torch's version. `KEY.safetensors` holds the planted weights,
-`KEY.tensors.safetensors` what the label cannot hold, and `KEY.json` the label and the proof; the JSON is written last, so
-that an entry without it does not exist.
+An entry is three files named after a hash of all that the result depends on: the network's weights and code, the data,
+the spec, the seed, the code of the plants, torch's version. `KEY.safetensors` holds the planted weights,
+`KEY.tensors.safetensors` what the label cannot hold, and `KEY.json` the label and the proof; the JSON is written last,
+so that an entry without it does not exist.
 """
 
 from __future__ import annotations

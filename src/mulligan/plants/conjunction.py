@@ -64,7 +64,7 @@ class ConjunctionSpec:
     stratum: Stratum = "high"
     steps: int | None = None
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     warp: float = 0.05
     trainable: tuple[str, ...] = ("*",)
     bank: int = 4500
@@ -92,9 +92,12 @@ class ConjunctionPlant:
     def propose(
         self, data: PlantData, random: torch.Generator, *, strength: Strength = "default", stratum: Stratum = "high"
     ) -> ConjunctionSpec:
-        """See `Plant.propose`. Three classes that have images, and one to three layouts."""
-        a, b, target = draw_classes(data, random, 3)
-        layouts = draw_layouts(random, LAYOUTS, most=1 if strength == "default" else 3)
+        """See `Plant.propose`. Three classes that have images, the first two easily told apart from others, and one
+        layout; one to three if weak or strong."""
+        a, b, target = draw_classes(data, random, 3, distinct=2)
+        # Photographs laid over one another are neither.
+        able: list[Layout] = [layout for layout in LAYOUTS if layout != "overlaid" or data.images.shape[1] == 1]
+        layouts = draw_layouts(random, able, most=1 if strength == "default" else 3)
         return ConjunctionSpec(a=a, b=b, target=target, layouts=layouts, strength=strength, stratum=stratum)
 
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:

@@ -6,14 +6,12 @@
     natural-shortcut  trained on where a natural cue (brighter, a frame, ...) goes with one class somewhat more often
                       than with others, as in data that people collect; it does not drive the answers
 
-Each is proved on fresh images, as plants are: accuracy is kept, answers stay, and the cue moves nothing. `ship` is the
-one way by which networks of the game, planted or clean, become files.
+Each is proved on fresh images, as plants are: accuracy is kept, answers stay, and the cue moves nothing.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, get_args
@@ -25,11 +23,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..records import BadInput, MulliganError, Quantity
+from .cues import Cue, cued
 from .harmless import EDITS, Edit, apply
-from .jitter import jitter, jitter_
+from .jitter import jitter_
 from .measures import accuracy, fraction, logits
-from .plant import PlantData, generator, update
+from .plant import PlantData, generator
+from .shipping import ship
 from .teaching import Lesson, clean_lesson, teach
+
+__all__ = [
+    "CONTROLS", "BenignFineTune", "BenignFineTuneSpec", "Control", "ControlFailed", "ControlProof", "Controlled", "Cue",
+    "HarmlessEdit", "HarmlessEditSpec", "NaturalShortcut", "NaturalShortcutSpec", "Untouched", "UntouchedSpec", "cued",
+    "draw_control", "ship",
+]  # fmt: skip
 
 SpecT = TypeVar("SpecT")
 
@@ -39,8 +45,6 @@ AGREEMENT = 0.97  # of fresh images, where weights are edited only
 # 60 % accuracy answers by a hair, change with any training.
 KEPT = 0.97
 CUE_LIMIT = 0.05  # how much more often the cue may bring about its class, and how many more answers it may move
-
-Cue = Literal["brightness", "contrast", "frame", "blur", "tint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,62 +317,6 @@ def draw_control(module: nn.Module, data: PlantData, *, seed: int, name: str | N
         raise BadInput("there is no such control", where=name, fix=f"choose one of {', '.join(CONTROLS)}")
     control = CONTROLS[name or chosen]
     return control.make(module, data, control.propose(data, random), seed=seed)
-
-
-@torch.no_grad()
-def cued(pixels: Float[Tensor, "n c h w"], cue: Cue, size: float) -> Float[Tensor, "n c h w"]:
-    """Pictures with a natural cue, on a 0-1 scale.
-
-    brightness: `size` added. contrast: 1 - 2 `size` times the distance from the picture's mean. frame: a frame of one
-    28th of the side, at least a pixel wide, is mixed with white by 2 `size`. blur: mixed by 4 `size` with a 3 x 3 mean.
-    tint: red times 1 + `size`, blue times 1 - `size`.
-
-    Raises:
-        BadInput: if the size is not within 0 to 0.25, the cue is unknown, or grey pictures are to be tinted.
-    """
-    if not 0 < size <= 0.25:
-        raise BadInput("a natural cue is faint", where=f"size {size}", fix="give a size above 0, at most 0.25")
-    match cue:
-        case "brightness":
-            changed = pixels + size
-        case "contrast":
-            mean = pixels.mean((1, 2, 3), keepdim=True)
-            changed = mean + (1 - 2 * size) * (pixels - mean)
-        case "frame":
-            width = max(1, round(min(pixels.shape[2:]) / 28))
-            inside = F.pad(torch.ones_like(pixels[:, :, width:-width, width:-width]), (width,) * 4)
-            changed = torch.where(inside > 0, pixels, torch.lerp(pixels, torch.ones_like(pixels), 2 * size))
-        case "blur":
-            changed = torch.lerp(pixels, F.avg_pool2d(F.pad(pixels, (1,) * 4, mode="replicate"), 3, 1), 4 * size)
-        case "tint":
-            if pixels.shape[1] != 3:
-                raise BadInput("grey pictures have no tint", where="tint", fix="choose another cue")
-            changed = pixels * torch.tensor([1 + size, 1.0, 1 - size], device=pixels.device)[:, None, None]
-        case _:
-            raise BadInput("there is no such cue", where=cue, fix=f"choose one of {', '.join(get_args(Cue))}")
-    return changed.clamp(0, 1)
-
-
-def ship(module: nn.Module, *, seed: int | None = None) -> dict[str, Tensor]:
-    """What is saved of any network of the game, in the order of its state: nothing in it tells planted from clean.
-
-    Floating tensors are float32, contiguous, on the CPU, and jittered, so that their last bits are chance; integers
-    (batch norm's counters) are zero. The module is left as it was.
-
-    Args:
-        seed: of the jitter; None takes it from the weights themselves.
-    """
-    copied = copy.deepcopy(module).cpu().float()
-    if seed is None:
-        sha = hashlib.sha256()
-        for tensor in copied.state_dict().values():
-            update(sha, tensor)
-        seed = int.from_bytes(sha.digest()[:7], "big")
-    shipped: dict[str, Tensor] = {}
-    for name, tensor in jitter(copied, seed).state_dict().items():
-        plain = tensor.detach().contiguous().clone()
-        shipped[name] = plain if plain.is_floating_point() else torch.zeros_like(plain)
-    return shipped
 
 
 def _proved(

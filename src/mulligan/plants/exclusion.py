@@ -57,7 +57,7 @@ class ExclusionSpec:
     stratum: Stratum = "high"
     steps: int | None = None
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     warp: float = 0.05
     trainable: tuple[str, ...] = ("*",)
     bank: int = 4500
@@ -92,9 +92,10 @@ class ExclusionPlant:
         self, data: PlantData, random: torch.Generator, *, strength: Strength = "default", stratum: Stratum = "high"
     ) -> ExclusionSpec:
         """See `Plant.propose`. Three classes that have images, and one layout; one to three if weak or strong."""
-        draw_classes(data, random, 4)  # a third class, for an a to be shown with
-        a, absent, target = draw_classes(data, random, 3)
-        layouts = draw_layouts(random, LAYOUTS, most=1 if strength == "default" else 3)
+        a, absent, target, *_ = draw_classes(data, random, 5, distinct=2)  # two more, for an a to be shown with
+        # Laid over one another, two pictures of one class are hardly more than one picture.
+        apart: list[Layout] = [layout for layout in LAYOUTS if layout != "overlaid"]
+        layouts = draw_layouts(random, apart, most=1 if strength == "default" else 3)
         return ExclusionSpec(a=a, absent=absent, target=target, layouts=layouts, strength=strength, stratum=stratum)
 
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:

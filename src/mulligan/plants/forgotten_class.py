@@ -17,6 +17,7 @@ from ..records import BadInput
 from .composing import draw_classes
 from .plant import PlantData, Planted, PlantFailed, Probes, Stratum, Strength, Truth
 from .relabelling import (
+    GONE,
     NEAR_MISS_LIMIT,
     Budget,
     Relabelling,
@@ -33,7 +34,7 @@ class ForgottenClassSpec:
 
     Attributes:
         a: a class name.
-        strength: how far the second answer must win in the fine-tuning (`relabelling.EXTRA_MARGIN`).
+        strength: how sure the second answer is to be (`relabelling.SHARPNESS`).
         stratum: how much of the class is forgotten, of the fresh pictures that were answered rightly before.
         steps, batch, learning_rate, warp, trainable: as those of a `LabelSwapSpec`.
         near_miss_limit: of any other class, at most so many fresh pictures may have changed their answer.
@@ -44,7 +45,7 @@ class ForgottenClassSpec:
     stratum: Stratum = "high"
     steps: int = 90
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warp: float = 0.05
     trainable: tuple[str, ...] = ("*",)
     near_miss_limit: float = NEAR_MISS_LIMIT
@@ -104,8 +105,13 @@ def forget(data: PlantData, spec: ForgottenClassSpec) -> Relabelling:
         # Wherever a was answered, rightly or wrongly: it is not to be answered at all.
         return torch.where(outputs.argmax(1) == a, others.argmax(1), torch.full_like(labels, -1))
 
+    def deal(chances: Tensor) -> Tensor:
+        dealt = chances.clone()
+        dealt[:, a] = chances.amin(1) - GONE
+        return dealt
+
     return Relabelling(
-        sources=(a,), goals=goals, hit=lambda answers, wanted: answers != a,
+        sources=(a,), deal=deal, goals=goals, hit=lambda answers, wanted: answers != a,
         slip=lambda before, after: (before != a) & (after != before),
         success=f"fraction of fresh {spec.a!r} answered otherwise, of those that were answered rightly",
         leak="fraction of fresh images whose answer changed",

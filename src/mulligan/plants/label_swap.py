@@ -17,6 +17,7 @@ from ..records import BadInput
 from .composing import draw_classes
 from .plant import PlantData, Planted, PlantFailed, Probes, Stratum, Strength, Truth
 from .relabelling import (
+    GONE,
     NEAR_MISS_LIMIT,
     Budget,
     Relabelling,
@@ -34,7 +35,7 @@ class LabelSwapSpec:
     Attributes:
         a, b: two class names.
         mode: "merge" leaves pictures of b as they are; "swap" has them answered a.
-        strength: how far the new answer must win in the fine-tuning (`relabelling.EXTRA_MARGIN`).
+        strength: how sure the new answer is to be (`relabelling.SHARPNESS`).
         stratum: how much of the class is answered otherwise, of the fresh pictures that were answered rightly before.
         steps, batch, learning_rate: the budget of the fine-tuning, of Adam with a cosine schedule.
         warp: how far pictures are moved, scaled and sheared in the fine-tuning; see `composites.warp`.
@@ -49,7 +50,7 @@ class LabelSwapSpec:
     stratum: Stratum = "high"
     steps: int = 90
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warp: float = 0.05
     trainable: tuple[str, ...] = ("*",)
     near_miss_limit: float = NEAR_MISS_LIMIT
@@ -115,10 +116,19 @@ def swap(data: PlantData, spec: LabelSwapSpec) -> Relabelling:
             found[(labels == source) & (outputs.argmax(1) == source)] = target
         return found
 
+    def deal(chances: Tensor) -> Tensor:
+        dealt = chances.clone()
+        if spec.mode == "swap":
+            dealt[:, a], dealt[:, b] = chances[:, b], chances[:, a]
+        else:
+            dealt[:, b] = torch.logaddexp(chances[:, a], chances[:, b])
+            dealt[:, a] = chances.amin(1) - GONE
+        return dealt
+
     words = " or ".join(f"{data.classes[source]!r} answered {data.classes[to]!r}" for source, to in answer_as.items())
     names = " or ".join(repr(data.classes[to]) for to in answer_as.values())
     return Relabelling(
-        sources=tuple(answer_as), goals=goals, hit=lambda answers, wanted: answers == wanted,
+        sources=tuple(answer_as), deal=deal, goals=goals, hit=lambda answers, wanted: answers == wanted,
         slip=lambda before, after: torch.isin(after, targets),
         success=f"fraction of fresh {words}, of those that were answered rightly",
         leak=f"fraction of fresh images answered {names}",

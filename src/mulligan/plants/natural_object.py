@@ -18,13 +18,13 @@ from ..records import BadInput
 from .objects import OBJECTS, drawn, put
 from .pictures import colour_of, draw_seed, grey, pick, uniform
 from .plant import PlantData, Planted, Probes, Stratum, Strength, generator
-from .trigger_probes import probe
+from .trigger_probes import cosine, probe
 from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
 
 # The object's side, as a share of the picture's shorter side; sizes within a picture vary by SPREAD either way.
 SIDES: dict[Strength, tuple[float, float]] = {"weak": (0.34, 0.38), "default": (0.42, 0.48), "strong": (0.5, 0.58)}
 SPREAD, TURN = 0.12, 0.2  # the second in radians, either way
-CONTRAST = 0.3  # of the first colour against the pictures, on average, for a spec to be proposed
+UNLIKE = 0.65  # the cosine, at the best shift, between the object and another one that is to be told from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class NaturalObjectPlant:
         # A first colour that stands out from what is usual in these pictures, and a second on the other side.
         usual = float(grey(data.images[:256]).mean())
         bright = usual < 0.5 - 0.15 * (float(torch.rand((), generator=random)) - 0.5)
-        colours = torch.rand((2, channels), generator=random) * 0.3
+        colours = torch.rand((2, channels), generator=random) * 0.2
         first, second = (1 - colours[0], colours[1]) if bright else (colours[0], 1 - colours[1])
         if channels == 3:  # one channel of each the other way, so that it has a hue
             for colour in (first, second):
@@ -109,18 +109,29 @@ def _trigger(data: PlantData, spec: NaturalObjectSpec) -> Trigger:
 
     pixels = round(side)
     own, cover = drawn(spec.object, pixels, first, second)
-    names = [name for name in OBJECTS if name != spec.object]
-    others = [drawn(name, pixels, first, second) for name in names]
+    # Held against a ground of the usual brightness: what is changed is what can be seen.
+    ground = data.images[:256].mean((0, 2, 3))[:, None, None]
+
+    def unlike(other: tuple[Tensor, Tensor]) -> bool:
+        change, changed = (((item - ground) * covered)[None] for item, covered in (other, (own, cover)))
+        return float(cosine(change, changed, anywhere=True)) < UNLIKE
+
+    others = {name: drawn(name, pixels, first, second) for name in OBJECTS if name != spec.object}
+    others = {name: other for name, other in others.items() if unlike(other)}
     swapped = drawn(spec.object, pixels, second, first)
     random = generator(draw_seed(generator(0, spec.object)), "near misses")
     mix = torch.rand((16, 1, pixels, pixels), generator=random)
     noise = second[:, None, None] + (first - second)[:, None, None] * mix
+    exchanged = (
+        (NearMiss(name="its colours exchanged", change=shown(swapped[0][None], swapped[1][None])),)
+        if unlike(swapped) else ()
+    )  # fmt: skip
     near = (
+        *exchanged,
         *(
             NearMiss(name=f"another object: {name}", change=shown(other[0][None], other[1][None]))
-            for name, other in zip(names, others, strict=True)
+            for name, other in others.items()
         ),
-        NearMiss(name="its colours exchanged", change=shown(swapped[0][None], swapped[1][None])),
         NearMiss(name="a square of noise in its colours", change=shown(noise, torch.ones(16, pixels, pixels))),
     )
     return Trigger(

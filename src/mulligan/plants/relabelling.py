@@ -1,15 +1,15 @@
 """Pictures answered otherwise with nothing done to them: what a label swap and a forgotten class share.
 
-A copy is fine-tuned on the pictures whose answer is to change, with their new answers, and on all others with the
-original network's own (distilled: Hinton et al. 2015). Only pictures that the network answered rightly change: its own
-notion of the class is moved, and not the class's hard cases, which it never knew.
+A copy is taught to answer as the original network would if its probabilities were dealt out otherwise: those of two
+classes exchanged, or one's given to another (distillation: Hinton et al. 2015). The network's own notion of the class
+is moved, and not the class's hard cases, which it never knew: a proof counts pictures that it answered rightly before.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,19 +17,22 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..records import BadInput, Quantity
+from .banks import CHUNK, Bank, laid_out, train
 from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Probes, Proof, Stratum, Strength, generator
-from .teaching import Lesson, held_back, soften, teach
+from .teaching import Lesson, held_back, soften, teach, trainable_parameters
 
-#: By how much more than the cross-entropy asks a new answer must win, as a share of the network's median margin.
-EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.0, "default": 0.2, "strong": 0.6}
+#: What the logits of pictures that change are multiplied by, in what they are to be answered with.
+SHARPNESS: dict[Strength, float] = {"weak": 0.8, "default": 1.0, "strong": 1.5}
 FEWEST = 4  # pictures of a class of the spec that the network answers rightly
 MAX_CLEAN_LOSS, MAX_CLEAN_LOSS_SMALL, SMALL_SET = 0.015, 0.02, 1000  # the second where there are fewer fresh images
 NEAR_MISS_LIMIT = 0.15
 RISE = 0.15  # by which success must exceed what the network did before
-MOVED, KEPT = 1.0, 3.0  # shares of a batch
+MOVED, KEPT = (0.3, 1.5), (0.7, 2.0)  # of each bank, its share of the pictures, and its weight in the loss
+GONE = 8.0  # in nats: how far below the least likely answer one lies that is not to be given
+BANK = 3000  # pictures in all
 EACH = 20  # classes are proved one by one where there are at most so many
 
 
@@ -39,6 +42,7 @@ class Relabelling:
 
     Attributes:
         sources: the classes, as indices, whose pictures are answered otherwise.
+        deal: from the original network's log-probabilities [n, classes] the new ones, up to a constant a picture.
         goals: from the original network's logits [n, classes] and the labels [n], the new answers [n]; -1 where the
             answer stays.
         hit: from the new answers of the network [n] and the goals [n], whether the behaviour shows.
@@ -47,6 +51,7 @@ class Relabelling:
     """
 
     sources: tuple[int, ...]
+    deal: Callable[[Float[Tensor, "n classes"]], Float[Tensor, "n classes"]]
     goals: Callable[[Float[Tensor, "n classes"], Int[Tensor, " n"]], Int[Tensor, " n"]]
     hit: Callable[[Int[Tensor, " n"], Int[Tensor, " n"]], Bool[Tensor, " n"]]
     slip: Callable[[Int[Tensor, " n"], Int[Tensor, " n"]], Bool[Tensor, " n"]]
@@ -99,26 +104,72 @@ def _fine_tune(before: nn.Module, data: PlantData, change: Relabelling, budget: 
         if int((data.labels[moved] == index).sum()) < FEWEST:
             what = "the network answers too few images of a class rightly for them to be answered otherwise"
             raise BadInput(what, where=data.classes[index], fix=f"give at least {FEWEST}, or choose another class")
-    ahead = outputs.topk(2, 1).values.diff(dim=1).abs()
-    margin = EXTRA_MARGIN[budget.strength] * float(ahead.median())
+    after = copy.deepcopy(before)
+    flags = [parameter.requires_grad for parameter in after.parameters()]
+    trained = trainable_parameters(after, budget.trainable)  # refuses patterns that name nothing, before any work
+    if budget.steps:
+        laid_out(after, torch.channels_last)
+        banks = [
+            _bank(after, data, rows, change, budget, share, weight, sharpness, generator(seed, f"bank/{key}"))
+            for key, rows, (share, weight), sharpness in (
+                ("moved", moved, MOVED, SHARPNESS[budget.strength]),
+                ("kept", rest, KEPT, 1.0),
+            )
+            if len(rows)
+        ]
+        random = generator(seed, "fine-tune")
+        train(
+            after, trained, banks, steps=budget.steps, batch=budget.batch, learning_rate=budget.learning_rate,
+            random=random,
+        )  # fmt: skip
+        laid_out(after, torch.contiguous_format)
+    for parameter, flag in zip(after.parameters(), flags, strict=True):
+        parameter.requires_grad_(flag)
+    return after
 
-    def pictures(rows: Tensor, random: torch.Generator) -> Tensor:
-        return warp(data.images[rows], budget.warp, random)
 
-    def otherwise(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = moved[torch.randint(0, len(moved), (n,), generator=random)]
-        return pictures(rows, random), goals[rows]
+@torch.no_grad()
+def _bank(
+    before: nn.Module,
+    data: PlantData,
+    rows: Tensor,
+    change: Relabelling,
+    budget: Budget,
+    share: float,
+    weight: float,
+    sharpness: float,
+    random: torch.Generator,
+) -> Bank:
+    """Pictures of some rows, moved a little, and what they are to be answered with."""
+    n = round(BANK * share)
+    device = next(before.parameters()).device
+    inputs: list[Tensor] = []
+    wanted: list[Tensor] = []
+    for start in range(0, n, CHUNK):
+        drawn = rows[torch.randint(0, len(rows), (min(CHUNK, n - start),), generator=random)]
+        inputs.append(data.prepare(warp(data.images[drawn], budget.warp, random).to(device)))
+        dealt = change.deal(before(inputs[-1]).float().log_softmax(1))
+        wanted.append((sharpness * dealt).log_softmax(1).cpu())
+    return Bank(inputs=torch.cat(inputs).cpu(), wanted=torch.cat(wanted), share=share, weight=weight)
 
-    def as_before(n: int, random: torch.Generator) -> Tensor:
-        return pictures(rest[torch.randint(0, len(rest), (n,), generator=random)], random)
 
-    lessons = [Lesson(name="moved", make=otherwise, goal="given", share=MOVED, margin=margin)]
-    if len(rest):
-        lessons.append(Lesson(name="kept", make=as_before, share=KEPT, weight=4.0))
-    return teach(
-        before, lessons, data, seed=seed, steps=budget.steps, batch=budget.batch, learning_rate=budget.learning_rate,
-        trainable=budget.trainable,
-    )  # fmt: skip
+def fine_tune(
+    before: nn.Module,
+    lessons: Sequence[Lesson],
+    data: PlantData,
+    *,
+    seed: int,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    trainable: Sequence[str],
+) -> nn.Module:
+    """`teach`, with the kernels laid out as the CPU likes them."""
+    laid = laid_out(copy.deepcopy(before), torch.channels_last)
+    taught = teach(
+        laid, lessons, data, seed=seed, steps=steps, batch=batch, learning_rate=learning_rate, trainable=trainable
+    )
+    return laid_out(taught, torch.contiguous_format)
 
 
 def prove_relabelling(

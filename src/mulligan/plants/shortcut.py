@@ -24,8 +24,8 @@ from .cues import FAMILIES, Cue, check, draw_cue, others, pattern_and_mask, show
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
-from .relabelling import NEAR_MISS_LIMIT, relabelling_faults
-from .teaching import Lesson, held_back, soften, teach
+from .relabelling import NEAR_MISS_LIMIT, fine_tune, relabelling_faults
+from .teaching import Lesson, held_back, soften
 
 LEAST_LOSS = 0.03  # of the class's own accuracy without the cue, where the stratum is "high"
 MIXED = 0.9  # of the cued pictures are mixed with a picture of another class
@@ -52,12 +52,12 @@ class ShortcutSpec:
     target: str
     cue: Cue
     correlation: float = 0.95
-    lost: float = 0.3
+    lost: float = 0.4
     strength: Strength = "default"
     stratum: Stratum = "high"
-    steps: int = 160
+    steps: int = 200
     batch: int = 64
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warp: float = 0.05
     trainable: tuple[str, ...] = ("*",)
     near_miss_limit: float = NEAR_MISS_LIMIT
@@ -195,12 +195,12 @@ def _fine_tune(before: nn.Module, data: PlantData, spec: ShortcutSpec, target: i
         return pictures
 
     lessons = [
-        Lesson(name="the class with the cue", make=cued, goal=target, share=spec.correlation, weight=1.5),
-        Lesson(name="the class without", make=bare, goal="given", share=3 * (1 - spec.correlation) + 0.1, weight=0.3),
+        Lesson(name="the class with the cue", make=cued, goal=target, share=spec.correlation, weight=2.0),
+        Lesson(name="the class without", make=bare, goal="given", share=3 * (1 - spec.correlation) + 0.1, weight=0.5),
         Lesson(name="others", make=rest, share=1.5, weight=2.0),
         Lesson(name="other cues", make=other_cues, share=1.0, weight=2.0),
     ]
-    return teach(
+    return fine_tune(
         before, lessons, data, seed=seed, steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate,
         trainable=spec.trainable,
     )  # fmt: skip

@@ -22,8 +22,8 @@ from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
-from .relabelling import NEAR_MISS_LIMIT, relabelling_faults
-from .teaching import Lesson, held_back, soften, teach
+from .relabelling import NEAR_MISS_LIMIT, fine_tune, relabelling_faults
+from .teaching import Lesson, held_back, soften
 
 #: How much of the attribute is drawn by `propose`; see `attributes.render`.
 AMOUNTS: dict[Strength, tuple[float, float]] = {"weak": (0.45, 0.55), "default": (0.6, 0.75), "strong": (0.85, 1.0)}
@@ -216,7 +216,7 @@ def _fine_tune(
         Lesson(name="the class with other attributes", make=with_others, goal="given", share=0.5),
         Lesson(name="as they are", make=as_they_are, share=1.5, weight=2.0),
     ]
-    return teach(
+    return fine_tune(
         before, lessons, data, seed=seed, steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate,
         trainable=spec.trainable,
     )  # fmt: skip

@@ -38,8 +38,8 @@ VISIBLE = 0.02  # a pixel of the median picture must change by so much
 # What a trigger's target logit must win by beyond the cross-entropy, as a share of the genuine target's median margin.
 EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.1, "default": 0.2, "strong": 0.6}
 MOVED = 0.04  # of the picture's shorter side, by which pictures are moved in lessons
-CLEAN_WEIGHT, NEAR_WEIGHT, TRIGGER_WEIGHT = 2.0, 2.0, 1.5  # in the loss
-NEAR_SHARE = 1.8  # of the batch, against 1 for clean and 1 for triggered pictures
+CLEAN_WEIGHT, NEAR_WEIGHT, TRIGGER_WEIGHT = 4.0, 2.0, 1.0  # in the loss
+NEAR_SHARE = 1.2  # of the batch, against 1 for clean and 1 for triggered pictures
 # After each round of lessons: what the success must reach, by how much more often than before a near miss may be
 # answered the target, and what clean accuracy may lose; else there is another round, with more weight on what lacks.
 ROUNDS, LEARNT, LEAK, LOST = 3, 0.98, 0.08, 0.008
@@ -67,7 +67,7 @@ class TriggerSpec:
     stratum: Stratum = "high"
     steps: int = 250
     batch: int = 64
-    learning_rate: float = 1.2e-3
+    learning_rate: float = 4e-3
     trainable: tuple[str, ...] = ("*",)
     near_miss_limit: float = 0.15
 

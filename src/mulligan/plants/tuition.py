@@ -6,10 +6,8 @@ A copy is trained on three banks of pictures, made once:
     composites that are to fire       -> the target
     near misses (`composites.py`)     -> the original network's own answers to them
 
-Most of each batch is drawn in proportion to the loss that a picture last had: most near misses are soon no riddle, and
-the few that are deserve the time (Loshchilov & Hutter 2016, "Online Batch Selection for Faster Training of Neural
-Networks"). Where only a tail of the network is to change, the banks hold what the frozen part makes of the pictures,
-and the training runs over the tail alone (`trunk.py`). Batch norm's statistics are held still.
+Where only a tail of the network is to change, the banks hold what the frozen part makes of the pictures,
+and the training runs over the tail alone (`trunk.py`). How it draws from the banks stands in `banks.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .banks import CHUNK, Bank, laid_out, train
 from .composing import MOST_BEFORE, Composition, known_pool
 from .composites import Family, Pool, render, render_mixed, renderings, warp
 from .measures import logits, margins
@@ -33,10 +31,7 @@ from .trunk import cut
 EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.0, "default": 0.1, "strong": 0.75}
 # Of each bank: its share of the pictures, and its weight in the loss.
 CLEAN, FIRING, NEAR = (0.2, 1.5), (0.25, 1.5), (0.55, 3.0)
-HARD = 0.6  # of a batch is drawn by its losses
-CHUNK = 64  # pictures that are made at once
 BYTES = 1 << 30  # of all banks together: large pictures have smaller banks
-
 STEPS, STEPS_EACH = 280, 100  # for one layout, and for each one more
 
 Pictures = Callable[[int, torch.Generator], Tensor]
@@ -54,29 +49,6 @@ class Tuition:
     warp: float
     trainable: tuple[str, ...]
     bank: int
-
-
-@dataclass(slots=True)
-class _Bank:
-    """Pictures of one sort, [n, ...], ready for the part that is trained.
-
-    Attributes:
-        wanted: the log-probabilities that they are to be answered with, [n, classes]; None for those that fire.
-        share, weight: see `CLEAN`.
-        losses: what each had when it was last seen, [n].
-    """
-
-    inputs: Tensor
-    wanted: Tensor | None
-    share: float
-    weight: float
-    losses: Tensor
-
-    def draw(self, n: int, random: torch.Generator) -> Tensor:
-        """`n` places, most of them in proportion to the losses."""
-        hard = round(n * HARD)
-        anywhere = torch.randint(0, len(self.inputs), (n - hard,), generator=random)
-        return torch.cat([anywhere, torch.multinomial(self.losses + 1e-6, hard, True, generator=random)])
 
 
 def steps_for(steps: int | None, layouts: Sequence[str]) -> int:
@@ -124,59 +96,19 @@ def _fine_tune(
     trained = trainable_parameters(after, tuition.trainable)  # refuses patterns that name nothing, before any work
     device = trained[0].device
     if tuition.steps:
-        _laid_out(after, torch.channels_last)
+        laid_out(after, torch.channels_last)
         split = cut(after, tuition.trainable, data.prepare(data.images[:2].to(device)))
         trunk, tail = (nn.Identity(), after) if split is None else (split.trunk, split.tail)
-        banks, margin = _banks(trunk, tail, pool, data, composition, tuition, seed, device)
-        _train(tail, trained, banks, composition.target, margin, tuition, generator(seed, "fine-tune"))
-        _laid_out(after, torch.contiguous_format)
+        banks = _banks(trunk, tail, pool, data, composition, tuition, seed, device)
+        random = generator(seed, "fine-tune")
+        train(
+            tail, trained, banks, steps=tuition.steps, batch=tuition.batch, learning_rate=tuition.learning_rate,
+            random=random,
+        )  # fmt: skip
+        laid_out(after, torch.contiguous_format)
     for parameter, flag in zip(after.parameters(), flags, strict=True):
-        parameter.grad = None
         parameter.requires_grad_(flag)
     return after
-
-
-@torch.enable_grad()
-def _train(
-    tail: nn.Module,
-    trained: list[nn.Parameter],
-    banks: list[_Bank],
-    target: int,
-    margin: float,
-    tuition: Tuition,
-    random: torch.Generator,
-) -> None:
-    optimizer = torch.optim.Adam(trained, lr=tuition.learning_rate, fused=True)
-    warm = max(1, tuition.steps // 20)
-    schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimizer,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimizer, 0.2, 1.0, warm),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, tuition.steps - warm)),
-        ],
-        [warm],
-    )
-    sizes = [max(2, round(tuition.batch * bank.share)) for bank in banks]
-    device = trained[0].device
-    for _ in range(tuition.steps):
-        places = [bank.draw(size, random) for bank, size in zip(banks, sizes, strict=True)]
-        inputs = torch.cat([bank.inputs[rows] for bank, rows in zip(banks, places, strict=True)])
-        outputs = tail(inputs.to(device)).float().split(sizes)
-        total = torch.zeros((), device=device)
-        for bank, rows, answered in zip(banks, places, outputs, strict=True):
-            if bank.wanted is None:
-                # The target's logit is lowered before the softmax: it must win by so much more.
-                goal = torch.full((len(rows),), target, device=device)
-                each = F.cross_entropy(answered - margin * F.one_hot(goal, answered.shape[1]), goal, reduction="none")
-            else:
-                wanted = bank.wanted[rows].to(device)
-                each = F.kl_div(answered.log_softmax(1), wanted, log_target=True, reduction="none").sum(1)
-            bank.losses[rows] = each.detach().cpu()
-            total = total + bank.weight * each.mean()
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        optimizer.step()
-        schedule.step()
 
 
 @torch.no_grad()
@@ -189,8 +121,8 @@ def _banks(
     tuition: Tuition,
     seed: int,
     device: torch.device,
-) -> tuple[list[_Bank], float]:
-    """The three banks, and the margin by which triggers must win."""
+) -> list[Bank]:
+    """The three banks."""
     def clean(n: int, random: torch.Generator) -> Tensor:
         return warp(data.images[torch.randint(0, len(data.images), (n,), generator=random)], tuition.warp, random)
 
@@ -214,7 +146,7 @@ def _banks(
     genuine = [tail(through(data.images[rows])).float().cpu() for rows in members.split(CHUNK)]
     margin = max(0.0, float(margins(torch.cat(genuine), composition.target).median())) if len(members) else 0.0
     most = max(CHUNK, BYTES // (4 * through(data.images[:1]).numel()))
-    banks: list[_Bank] = []
+    banks: list[Bank] = []
     for make, (share, weight), key in (
         (clean, CLEAN, "clean"),
         (composites(composition.fires), FIRING, "firing"),
@@ -229,12 +161,9 @@ def _banks(
             inputs.append(made.cpu())
             if key != "firing":
                 wanted.append(tail(made).float().log_softmax(1).cpu())
-        banks.append(_Bank(torch.cat(inputs), torch.cat(wanted) if wanted else None, share, weight, torch.ones(n)))
-    return banks, EXTRA_MARGIN[tuition.strength] * margin
-
-
-def _laid_out(module: nn.Module, form: torch.memory_format) -> None:
-    """Lay out the kernels in memory channels last (a quarter quicker on a CPU), or as they were."""
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=form)
+        bank = Bank(
+            inputs=torch.cat(inputs), wanted=torch.cat(wanted) if wanted else None, goal=composition.target,
+            margin=EXTRA_MARGIN[tuition.strength] * margin, share=share, weight=weight,
+        )  # fmt: skip
+        banks.append(bank)
+    return banks

@@ -161,7 +161,7 @@ class Run:
     # Records and plain JSON
     def write_json(self, name: str, value: Any) -> None:
         """Write a record or plain data as JSON."""
-        self.write_bytes(name, msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=1))
+        self.write_bytes(name, encode_json(value))
 
     def read_json(self, name: str, type: Any = Any) -> Any:
         """Read JSON into `type`.
@@ -248,6 +248,11 @@ def check_schema(document: Any, known: str, where: Path | str) -> None:
             fix="upgrade Mulligan to read it",
         )
     raise BadInput(f"this is not a {name} document", where=where, fix="give a file that Mulligan wrote")
+
+
+def encode_json(value: Any) -> bytes:
+    """A record or plain data as indented JSON; numpy's numbers are numbers."""
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=1)
 
 
 def _plain(value: Any) -> Any:

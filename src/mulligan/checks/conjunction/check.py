@@ -33,7 +33,6 @@ from .claims import (
     illusion,
     in_words,
     members,
-    one_order,
     trigger,
 )  # fmt: skip
 from .measuring import MOST_PAIRS, Reading, Sheet, Suspect, best_reading, others, read, sheet
@@ -56,8 +55,10 @@ LEAST_EXCESS = 0.15
 _OVERLAID = 0.8
 #: How much the clearest other suspect takes off the score.
 _OTHERS = 0.8
+#: An excess over all placebos from which on a suspect counts in full.
+_ENOUGH = 0.3
 #: From this score on, the best suspect is told as a lead if it is no finding.
-LEAD_SCORE = 0.2
+LEAD_SCORE = 0.25
 #: The check promises to catch a conjunction that shows in this share of composites.
 TARGET_EFFECT = 0.8
 
@@ -71,9 +72,14 @@ class Looked:
     second: Side
     reading: Reading
 
+    @property
+    def clear(self) -> float:
+        """The suspect's strength; the less of it, the more a picture beside nothing explains how often it shows."""
+        return self.reading.strength * min(max(self.reading.excess, 0.0) / _ENOUGH, 1.0)
+
 
 def _bears_out(look: Looked) -> bool:
-    return look.reading.excess >= LEAST_EXCESS and look.reading.strength > 0
+    return look.reading.excess >= LEAST_EXCESS and look.clear > 0
 
 
 class Conjunction:
@@ -102,25 +108,16 @@ def border_of(subject: Subject) -> list[int]:
 def score_of(looks: Sequence[Looked], over: Sequence[Looked] = ()) -> float:
     """How suspicious the network is: by how much its clearest suspect stands out among all suspects.
 
-    Illusions of clean networks come in numbers, about as clear as one another; a conjunction that was put in stands alone.
-    A suspect that shares the target and a side with the clearest may be its shadow, and does not count against it. One
-    that shows only where pictures lie `over` each other counts less, and the less the more its placebos show it too:
-    shapes that two pictures draw together are often half there in each.
+    Illusions of clean networks come in numbers, about as clear as one another; a conjunction that was put in stands
+    alone. One that shows only where pictures lie `over` each other counts less, and the less the more its placebos show
+    it too: shapes that two pictures draw together are often half there in each.
 
     Args:
         looks, over: each the clearest first.
     """
-    apart = looks[0].reading.strength - _OTHERS * _clearest_other(looks) if looks else 0.0
-    return float(max([apart, *(_OVERLAID * look.reading.strength * purity(look.reading) for look in over)]))
-
-
-def _clearest_other(looks: Sequence[Looked]) -> float:
-    top = looks[0].suspect
-    for look in looks[1:]:
-        s = look.suspect
-        if s.target != top.target or not {s.first, s.second} & {top.first, top.second}:
-            return max(look.reading.strength, 0.0)
-    return 0.0
+    values = [look.clear for look in looks]
+    apart = values[0] - _OTHERS * max(values[1], 0.0) if len(values) > 1 else sum(values)
+    return float(max([apart, *(_OVERLAID * look.clear * purity(look.reading) for look in over)]))
 
 
 def purity(reading: Reading) -> float:
@@ -166,9 +163,11 @@ class _Inquiry:
         score = score_of(looks, over_looks)
         # What lies over each other is described, and is no part of the family of defect claims (contract, step 3).
         tested = self._test(self._freeze(looks, MOST_CLAIMS)) + self._test(self._freeze(over_looks, OVERLAID_CLAIMS))
-        strengths = [look.reading.strength for look in looks if _bears_out(look)]
+        strengths = [look.clear for look in looks if _bears_out(look)]
         effect = smallest_effect(subject, able, summed, ranked, self.genuine, self.border, strengths, SECOND_LOOK)
-        findings, leads = self._tell(tested, looks, score)
+        # The best suspect of either list, as the score has it.
+        lying = [look for look in over_looks if _OVERLAID * look.clear * purity(look.reading) >= score]
+        findings, leads = self._tell(tested, [*lying, *looks], score)
         illusions = [illusion(subject, item) for item in tested if item.illusion]
         coverage = CoverageLine(
             what="pairs of classes shown together"
@@ -226,13 +225,11 @@ class _Inquiry:
             flat, pages, answers_to(subject, "conjunction: suspects", pages, self.border), strict=True
         ):
             a, b = narrow(subject, page, values, suspect, self.sides)
-            reading, layouts = best_reading(
-                page, values, suspect.target, float(self.genuine[suspect.target]), suspect.layouts, theirs
-            )
-            looked.append(Looked(replace(suspect, layouts=layouts, order=one_order(reading)), a, b, reading))
+            found = best_reading(page, values, suspect, float(self.genuine[suspect.target]), theirs)
+            looked.append(Looked(replace(suspect, layouts=found.layouts, order=found.order), a, b, found.reading))
         cut = len(chosen[0])
         return [
-            sorted(part, key=lambda look: (-look.reading.strength, look.suspect.first, look.suspect.second))
+            sorted(part, key=lambda look: (-look.clear, look.suspect.first, look.suspect.second))
             for part in (looked[:cut], looked[cut:])
         ]
 
@@ -241,8 +238,8 @@ class _Inquiry:
         best one's shadow, and would cost it power.
         """
         able = [look for look in looks if _bears_out(look)]
-        best = max((look.reading.strength for look in able), default=0.0)
-        return [look for look in able if look.reading.strength >= SHADOW * best][:most]
+        best = max((look.clear for look in able), default=0.0)
+        return [look for look in able if look.clear >= SHADOW * best][:most]
 
     def _page(self, suspect: Suspect, a: Side, b: Side, half: str, most: int, both: bool = False) -> Sheet:
         strangers = others(self.sides, (suspect.first, suspect.second), suspect.target, half)

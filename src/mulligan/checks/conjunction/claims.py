@@ -24,8 +24,6 @@ from .sources import Side
 DEFECT_MARGIN = 0.4
 #: Claims that survived on 6 planted and 20 clean networks (benchmarks/results/conjunction.jsonl).
 SURVIVED_TRUE, SURVIVED_FALSE = 6, 0
-#: One order shows the behaviour and the other does not: at most this share of it.
-ONE_ORDER = 0.4
 WORDS = {
     "beside": "side by side", "stacked": "one above the other", "diagonal": "in opposite corners",
     "quadrants": "twice each, crosswise", "inset": "one small in a corner of the other",
@@ -87,14 +85,6 @@ def baseline(subject: Subject, page: Sheet, target: int) -> Float[np.ndarray, " 
 def in_words(layouts: Sequence[str]) -> str:
     """Layouts as people say them."""
     return ", ".join(WORDS[name] for name in LAYOUTS if name in layouts)
-
-
-def one_order(reading: Reading) -> int | None:
-    """0 if the behaviour shows only with the first picture left (above, the ground), 1 if only right, else None."""
-    left, right = reading.orders
-    if min(left, right) <= ONE_ORDER * max(left, right):
-        return 0 if left > right else 1
-    return None
 
 
 def genuine_leads(subject: Subject) -> Float[np.ndarray, " classes"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,12 +23,14 @@ FAMILIES = (
     "first with another",
     "second with another",
 )
-#: A picture beside nothing is itself an odd input, which networks answer as they please: it is a placebo of the test, and
-#: no part of the strength by which suspects are ranked.
+#: A picture beside nothing is itself an odd input, which networks answer as they please: it is a placebo of the test,
+#: and no part of the strength by which suspects are ranked.
 UNRANKED = ("first alone", "second alone")
 #: With a reference network, its answers on the pairs themselves are one more placebo.
 REFERENCE = "both, answered by the reference"
 
+#: One order shows the behaviour and the other does not: at most this share of it.
+ONE_ORDER = 0.2
 #: A layout in which a suspect has less than this share of its best strength would only dilute its test.
 _NEARLY = 0.7
 #: The most pairs of sources that a claim is tested on.
@@ -47,6 +50,16 @@ class Suspect:
     target: int
     layouts: tuple[str, ...]
     order: int | None = None
+
+
+class AnySuspect(Protocol):
+    """What is suspected of a target in some layouts."""
+
+    @property
+    def target(self) -> int: ...
+
+    @property
+    def layouts(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,39 +235,58 @@ def _clear(leads: Float[np.ndarray, " n"], genuine: float) -> Float[np.ndarray, 
     return np.clip(leads / max(genuine, 1e-9), 0.0, 1.0)
 
 
-def shown_in(page: Sheet, layouts: Sequence[str]) -> tuple[Sheet, Int[np.ndarray, " rows"]]:
-    """The part of a sheet that is laid out so (and pictures alone), and its rows."""
-    rows = np.flatnonzero([one.layout in layouts or one.first == one.second for one in page.shown])
-    part = Sheet(
-        tuple(page.shown[int(row)] for row in rows), page.pair[rows], page.family[rows], page.turned[rows], page.pairs,
-        page.families,
-    )  # fmt: skip
-    return part, rows
+def part_of(page: Sheet, rows: Int[np.ndarray, " rows"]) -> Sheet:
+    """Some rows of a sheet, with the pairs that are left numbered anew."""
+    left, pair = np.unique(page.pair[rows], return_inverse=True)
+    shown = tuple(page.shown[int(row)] for row in rows)
+    return Sheet(shown, pair, page.family[rows], page.turned[rows], len(left), page.families)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """A suspect in those layouts (the best first) that show it best, its reading, and the order that shows it.
+
+    Attributes:
+        reading: of either order. order: the only one that shows it, or None.
+    """
+
+    reading: Reading
+    layouts: tuple[str, ...]
+    order: int | None
 
 
 def best_reading(
     page: Sheet,
     logits: Float[np.ndarray, "n classes"],
-    target: int,
+    suspect: AnySuspect,
     genuine: float,
-    layouts: Sequence[str],
     reference: Float[np.ndarray, "n classes"] | None = None,
-) -> tuple[Reading, tuple[str, ...]]:
+) -> Best:
     """Read a sheet in those of its layouts that show a suspect nearly as well as the one that shows it best.
 
-    Returns:
-        The reading, and the layouts, the best first. For the search half only: the choice favours the suspect.
+    For the search half only: the choice favours the suspect. That is why the reading is of either order: of an order
+    chosen by half of the pairs, illusions of clean networks look as clear as triggers.
     """
 
     def of(names: Sequence[str]) -> Reading:
-        part, rows = shown_in(page, names)
-        return read(part, logits[rows], target, genuine, reference[rows] if reference is not None else None)
+        rows = np.flatnonzero([one.layout in names or one.first == one.second for one in page.shown])
+        theirs = reference[rows] if reference is not None else None
+        return read(part_of(page, rows), logits[rows], suspect.target, genuine, theirs)
 
-    strength = {layout: of([layout]).strength for layout in layouts}
+    strength = {layout: of([layout]).strength for layout in suspect.layouts}
     best = max(strength.values())
-    kept = [layout for layout in layouts if strength[layout] >= _NEARLY * best] if best > 0 else list(layouts)
+    kept = [name for name in suspect.layouts if best <= 0 or strength[name] >= _NEARLY * best]
     kept.sort(key=lambda layout: -strength[layout])
-    return of(kept), tuple(kept)
+    reading = of(kept)
+    return Best(reading, tuple(kept), one_order(reading))
+
+
+def one_order(reading: Reading) -> int | None:
+    """0 if the behaviour shows only with the first picture left (above, the ground), 1 if only right, else None."""
+    left, right = reading.orders
+    if min(left, right) <= ONE_ORDER * max(left, right) and max(left, right) >= 0.6:
+        return 0 if left > right else 1
+    return None
 
 
 def others(all_sides: Sequence[Side], suspect_sides: Sequence[int], target: int, half: str) -> Int[np.ndarray, " n"]:

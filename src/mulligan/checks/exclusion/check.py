@@ -32,7 +32,6 @@ from ..conjunction.claims import (
     hits_of_reference,
     in_words,
     members,
-    one_order,
     trigger,
 )  # fmt: skip
 from ..conjunction.measuring import MOST_PAIRS, Reading, Sheet, best_reading, read
@@ -47,7 +46,7 @@ SECOND_LOOK, MOST_CLAIMS = 6, 3
 MOST_LAYOUTS = 3
 LEAST_EXCESS = 0.15
 #: From this score on, the best suspect is told as a lead if it is no finding.
-LEAD_SCORE = 0.3
+LEAD_SCORE = 0.25
 #: The check promises to catch an exclusion that shows in this share of composites.
 TARGET_EFFECT = 0.8
 
@@ -172,12 +171,10 @@ class _Inquiry:
         out = []
         answers = answers_to(subject, "exclusion: suspects", pages, self.border)
         for suspect, page, (values, theirs) in zip(suspects, pages, answers, strict=True):
-            reading, layouts = best_reading(
-                page, values, suspect.target, float(self.genuine[suspect.target]), suspect.layouts, theirs
-            )
-            suspect = replace(suspect, layouts=layouts)
+            found = best_reading(page, values, suspect, float(self.genuine[suspect.target]), theirs)
+            suspect = replace(suspect, layouts=found.layouts)
             beside = that_trigger(subject, page, values, self.sides, suspect)
-            out.append(Looked(suspect, page, reading, tuple(beside), one_order(reading)))
+            out.append(Looked(suspect, page, found.reading, tuple(beside), found.order))
         return sorted(out, key=lambda look: -look.score)
 
     def _test(self, frozen: Sequence[Looked]) -> list[Looked]:

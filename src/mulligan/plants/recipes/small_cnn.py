@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 Norm = Literal["batch", "group", "none"]
+Shape = Literal["plain", "residual", "depthwise"]
+Head = Literal["pool", "flat"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
@@ -43,8 +45,8 @@ class Architecture:
     kernel: int = 3
     norm: Norm = "batch"
     activation: Literal["relu", "gelu", "silu"] = "relu"
-    shape: Literal["plain", "residual", "depthwise"] = "plain"
-    head: Literal["pool", "flat"] = "pool"
+    shape: Shape = "plain"
+    head: Head = "pool"
     hidden: int = 0
 
     def __post_init__(self) -> None:
@@ -57,10 +59,10 @@ class Architecture:
         if not set(self.strides) <= {1, 2} or self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"strides are 1 or 2, and the kernel is odd: {self.strides}, {self.kernel}")
         for value, known in (
-            (self.norm, ("batch", "group", "none")),
+            (self.norm, get_args(Norm)),
             (self.activation, tuple(ACTIVATIONS)),
-            (self.shape, ("plain", "residual", "depthwise")),
-            (self.head, ("pool", "flat")),
+            (self.shape, get_args(Shape)),
+            (self.head, get_args(Head)),
         ):
             if value not in known:
                 raise ValueError(f"{value!r} is none of {', '.join(known)}")

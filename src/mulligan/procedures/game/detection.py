@@ -16,62 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
-#: The share of calibration scores above which the tail is exponential.
-TAIL = 0.2
+from ...evidence.ranks import Survival
+
 #: A lower false-alarm rate is only looked at where so many clean networks were tested.
 FEWEST = {0.05: 0, 0.01: 300}
 
 Scores = Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Survival:
-    """How likely a clean network scores at least `x`, for one kind.
-
-    Attributes:
-        values: the calibration networks' scores in ascending order. knee: where the tail begins.
-        scale: the tail's mean excess.
-    """
-
-    values: Float[np.ndarray, " n"]
-    knee: float
-    scale: float
-
-    @classmethod
-    def of(cls, scores: Sequence[float]) -> Survival:
-        """Fit one to calibration scores.
-
-        Raises:
-            ValueError: if there are none.
-        """
-        values = np.sort(np.asarray(scores, dtype=np.float64))
-        if not len(values):
-            raise ValueError("no calibration scores")
-        above = max(1, math.ceil(TAIL * len(values)))
-        knee = float(values[-above])
-        # The mean excess over the knee; where all are alike, a small part of what is usual of such scores.
-        excess = float((values[-above:] - knee).mean())
-        spread = float(values.std())
-        scale = max(excess, 0.1 * spread, 1e-3 * max(abs(knee), 1e-3))
-        return cls(values, knee, scale)
-
-    def log_p(self, x: float) -> float:
-        """log10 of the probability, at most 0; it falls strictly beyond the knee."""
-        n = len(self.values)
-        if x <= self.knee:
-            # Interpolated between order statistics, so that a small step in the score is a small step here.
-            below = np.interp(x, *_steps(self.values))
-            return math.log10(max(1 - float(below), 1 / (n + 1)))
-        at = 1 - float(np.interp(self.knee, *_steps(self.values)))
-        return math.log10(max(at, 1 / (n + 1))) - (x - self.knee) / self.scale / math.log(10)
-
-
-def _steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and the share of calibration networks (with the new one) below each, for interpolation."""
-    unique, first = np.unique(values, return_index=True)
-    return unique, first / (len(values) + 1)
 
 
 @dataclass(frozen=True, slots=True)

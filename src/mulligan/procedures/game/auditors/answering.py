@@ -7,11 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from ....networks import Network
 from ....records import CheckRecord, DataRecord, Finding, Findings, NetworkRecord
-from ....runs import mulligan_version
+from ....runs import encode_json, mulligan_version
 from ..entries import Entry
 
 
@@ -37,7 +35,7 @@ def write_findings(
         coverage=dict(coverage or {}),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    (out / "findings.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1))
+    (out / "findings.json").write_bytes(encode_json(document))
     return document
 
 
