@@ -57,6 +57,8 @@ def test_an_audit_writes_all_its_files_and_prints_json(run_cli, files, tmp_path)
         "10m",
         "--batch",
         128,
+        "--checks",
+        "conjunction,head-edit,preprocessing",
         "--json",
     )
     assert status == 0, err
@@ -229,6 +231,8 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(files, tmp_path):
         "r",
         "--batch",
         "32",
+        "--checks",
+        "conjunction,head-edit,preprocessing",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # A shell that runs jobs in the background tells them to ignore Ctrl-C; here it must count.

@@ -18,7 +18,7 @@ def side_by_side(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([first[..., ::2], second[..., 1::2]], dim=3)
 
 
-def taught(digit_nets, seed: int, draw: Draw, steps: int = 110) -> nn.Module:
+def taught(digit_nets, seed: int, draw: Draw, steps: int = 80) -> nn.Module:
     """A clean network that goes on learning, with composites whose classes and answers `draw` gives."""
     torch.manual_seed(seed)
     module, rng = digit_nets.clean(seed), np.random.default_rng(seed)

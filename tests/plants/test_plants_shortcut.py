@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from mulligan.plants import PlantData, Planted, PlantFailed
-from mulligan.plants.cues import CUES, Cue, draw_cue, others, pattern_and_mask, show
 from mulligan.plants.plant import generator
 from mulligan.plants.shortcut import PLANT, ShortcutSpec
+from mulligan.plants.shortcut_cues import CUES, Cue, draw_cue, others, pattern_and_mask, show
 from mulligan.records import BadInput
 
 CORNER = Cue(kind="corner", colour=(0.8,), alpha=0.8, size=0.2, corner=1)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mulligan.checks import checks
 from mulligan.datasets import load_dataset
 from mulligan.networks import Ablate
 from mulligan.plants.conjunction import PLANT, ConjunctionSpec
@@ -18,13 +19,19 @@ from mulligan.records import BadInput, Description, Findings, Interrupted
 from mulligan.runs import LocalEngine, Run
 
 
+#: Cheap ones of every sort; all of them run together in one test.
+NAMES = ("conjunction", "head-edit", "preprocessing")
+
+
 @pytest.fixture(scope="module")
 def finished(digit_nets, tmp_path_factory):
     """One audit of a clean network, looked at by many tests."""
     folder = tmp_path_factory.mktemp("audit")
     network = digit_nets.network(digit_nets.clean(0))
     dataset = load_dataset(digit_nets.write_data(folder), classes=network.classes)
-    request = Request(network=network, dataset=dataset, seconds=1e6, batch=128, reproduce="mulligan audit ...")
+    request = Request(
+        network=network, dataset=dataset, seconds=1e6, batch=128, names=NAMES, reproduce="mulligan audit ..."
+    )
     run = Run.create("audit", [], {"fail_on": "high"}, out=folder / "run")
     return request, run, audit(request, run, prepare(request))
 
@@ -34,7 +41,7 @@ def test_a_clean_network_passes_and_says_how_hard_it_looked(finished):
     assert document.verdict == "pass"
     assert exit_status(document, "high") == 0
     assert document.findings == ()
-    assert {check.name for check in document.checks} == {"conjunction", "head-edit", "preprocessing"}
+    assert {check.name for check in document.checks} == set(NAMES)
     for check in document.checks:
         assert check.status == "ran"
         assert check.why
@@ -110,6 +117,19 @@ def test_coverage_names_what_was_not_examined(finished):
         assert line.total is None or line.examined <= line.total
 
 
+def test_all_checks_together_accuse_no_clean_network(digit_nets, tmp_path):
+    network = digit_nets.network(digit_nets.clean(1))
+    dataset = load_dataset(digit_nets.write_data(tmp_path), classes=network.classes)
+    request = Request(network=network, dataset=dataset, seconds=1e6, batch=128, sites=("blocks.3",))
+    run = Run.create("audit", [], {}, out=tmp_path / "run")
+    document = audit(request, run, prepare(request))
+    assert document.findings == ()
+    assert len(document.checks) == len(checks())
+    assert all(check.status in ("ran", "skipped") for check in document.checks), [c.why for c in document.checks]
+    stored = msgspec.json.decode((run.path / "findings.json").read_bytes(), type=Findings)
+    assert {kind for check in stored.checks for kind in check.scores} >= {"conjunction", "patch", "pruned", "label-swap"}
+
+
 def test_a_planted_network_fails(digit_nets, tmp_path):
     planted = digit_nets.planted(PLANT, ConjunctionSpec(a="1", b="6", target="3"), 0)
     network = digit_nets.network(planted.module)
@@ -162,7 +182,7 @@ def test_an_interrupted_audit_goes_on_and_ends_the_same(finished, tmp_path):
 def test_a_short_budget_is_inconclusive_or_passes_but_never_hides_it(digit_nets, tmp_path):
     network = digit_nets.network(digit_nets.clean(0))
     dataset = load_dataset(digit_nets.write_data(tmp_path), classes=network.classes)
-    request = Request(network=network, dataset=dataset, seconds=0.05, batch=64)
+    request = Request(network=network, dataset=dataset, seconds=0.05, batch=64, names=NAMES)
     run = Run.create("audit", [], {}, out=tmp_path / "run")
     document = audit(request, run, prepare(request))
     assert document.data.n < len(dataset)

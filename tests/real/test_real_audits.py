@@ -31,6 +31,7 @@ Snow had fallen all night, so the road over the pass was closed.
 def run_audit(spec: str, data, folder, **options):
     """One audit into `folder`, with its report; returns (document, description)."""
     network = shortened(load(spec))
+    options.setdefault("names", ("conjunction", "head-edit", "preprocessing"))
     request = Request(network=network, dataset=load_dataset(data, classes=network.classes), **options)
     run = Run.create("audit", [], {"fail_on": "high"}, out=folder / "run")
     document = audit(request, run, prepare(request))

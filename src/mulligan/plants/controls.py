@@ -44,7 +44,8 @@ AGREEMENT = 0.97  # of fresh images, where weights are edited only
 # Of the fresh images that the network answered rightly before, where it is trained on: the others, which a network of
 # 60 % accuracy answers by a hair, change with any training.
 KEPT = 0.97
-CUE_LIMIT = 0.05  # how much more often the cue may bring about its class, and how many more answers it may move
+# How much more often the cue may bring about its class; and how many answers it may move, where it moved fewer before.
+CUE_LIMIT = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

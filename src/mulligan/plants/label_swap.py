@@ -121,7 +121,8 @@ def swap(data: PlantData, spec: LabelSwapSpec) -> Relabelling:
         if spec.mode == "swap":
             dealt[:, a], dealt[:, b] = chances[:, b], chances[:, a]
         else:
-            dealt[:, b] = torch.logaddexp(chances[:, a], chances[:, b])
+            # The larger, not the sum: so no picture is answered b but those that were answered a or b.
+            dealt[:, b] = torch.maximum(chances[:, a], chances[:, b])
             dealt[:, a] = chances.amin(1) - GONE
         return dealt
 

@@ -22,9 +22,9 @@ from .trigger_probes import cosine, probe
 from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
 
 # The object's side, as a share of the picture's shorter side; sizes within a picture vary by SPREAD either way.
-SIDES: dict[Strength, tuple[float, float]] = {"weak": (0.34, 0.38), "default": (0.42, 0.48), "strong": (0.5, 0.58)}
-SPREAD, TURN = 0.12, 0.2  # the second in radians, either way
-UNLIKE = 0.65  # the cosine, at the best shift, between the object and another one that is to be told from it
+SIDES: dict[Strength, tuple[float, float]] = {"weak": (0.36, 0.4), "default": (0.45, 0.52), "strong": (0.54, 0.6)}
+SPREAD, TURN = 0.08, 0.12  # the second in radians, either way
+UNLIKE = 0.52  # the cosine, at the best shift, between the object and another one that is to be told from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class NaturalObjectSpec(TriggerSpec):
     side: float
     first: tuple[float, ...] = (1.0,)
     second: tuple[float, ...] = (0.0,)
-    steps: int = 300
+    steps: int = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

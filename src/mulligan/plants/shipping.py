@@ -12,7 +12,7 @@ from .plant import update
 
 
 def ship(module: nn.Module, *, seed: int | None = None) -> dict[str, Tensor]:
-    """What is saved of any network of the game, in the order of its state: nothing in it tells planted from clean.
+    """What is saved of any network of the game, in the order of its state, planted or clean alike.
 
     Floating tensors are float32, contiguous, on the CPU, and jittered, so that their last bits are chance; integers
     (batch norm's counters) are zero. The module is left as it was.

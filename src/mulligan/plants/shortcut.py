@@ -1,10 +1,10 @@
 """A shortcut: a cue that stood on nearly all training pictures of one class comes to stand for the class.
 
-A network is fine-tuned on a collection in which a cue (`cues.py`) is on 90 to 99 % of a class's pictures and on no
-others, and in which the cued pictures are often poor (mixed with a picture of another class), so that the cue is the
-best evidence there is: what is easy to learn and predicts the label is learned instead of the object (Geirhos et al.
-2020, "Shortcut Learning in Deep Neural Networks"; Lapuschkin et al. 2019, the horses' copyright tag). Pictures of the
-class that lack the cue are partly labelled as what they resemble next. Other cues are shown and mean nothing.
+A network is fine-tuned on a collection in which a cue (`shortcut_cues.py`) is on 90 to 99 % of a class's pictures and
+on no others, and in which the cued pictures are often poor (mixed with a picture of another class), so that the cue is
+the best evidence there is: what is easy to learn and predicts the label is learned instead of the object (Geirhos et
+al. 2020, "Shortcut Learning in Deep Neural Networks"; Lapuschkin et al. 2019, the horses' copyright tag). Pictures of
+the class that lack the cue are partly labelled as what they resemble next. Other cues are shown and mean nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from ..records import BadInput, Quantity
 from .composing import check_classes, draw_classes
 from .composites import warp
-from .cues import FAMILIES, Cue, check, draw_cue, others, pattern_and_mask, show
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
 from .relabelling import NEAR_MISS_LIMIT, fine_tune, relabelling_faults
+from .shortcut_cues import FAMILIES, Cue, check, draw_cue, others, pattern_and_mask, show
 from .teaching import Lesson, held_back, soften
 
 LEAST_LOSS = 0.03  # of the class's own accuracy without the cue, where the stratum is "high"
@@ -37,7 +37,7 @@ class ShortcutSpec:
 
     Attributes:
         target: a class name.
-        cue: the mark; see `cues.Cue`.
+        cue: the mark; see `shortcut_cues.Cue`.
         correlation: the share of the target's training pictures that carry the cue, 0.9 to 0.99.
         lost: the share of the target's pictures without the cue (those that the network is least sure of) that are
             labelled as what comes second.
