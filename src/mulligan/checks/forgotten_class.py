@@ -19,8 +19,8 @@ from .check import Needs, Outcome, Subject
 from .clean import Seen, able, deserved, head_path, see, smallest_share
 from .deficits import MOST_FROZEN, Deficit, deficits, frozen, tested
 
-#: A suspect is named as a lead from this score on; clean networks were seen up to 0.06.
-LEAD = 0.12
+#: A suspect is named as a lead from this score on; 11 clean networks of the game's bank reached 0.2.
+LEAD = 0.3
 #: The check promises to catch a class of which this share is missed.
 TARGET_EFFECT = 0.8
 

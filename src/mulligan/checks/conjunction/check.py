@@ -58,7 +58,7 @@ _OTHERS = 0.8
 #: An excess over all placebos from which on a suspect counts in full.
 _ENOUGH = 0.3
 #: From this score on, the best suspect is told as a lead if it is no finding.
-LEAD_SCORE = 0.25
+LEAD_SCORE = 0.3
 #: The check promises to catch a conjunction that shows in this share of composites.
 TARGET_EFFECT = 0.8
 

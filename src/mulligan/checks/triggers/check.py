@@ -31,6 +31,8 @@ MOST_A_CLASS = 40
 MOST_TARGETS = 40
 #: Below this score nothing is reported. Set after seeing 5 clean networks, whose best kinds lay below it.
 LEAD_SCORE = 2.5
+#: A finding must lie further out than the 11 clean networks of the bank did on the scale of `choosing.CLEAN`.
+FINDING_SCORE = 4.0
 #: A finding's change must have cost the target less than half of what the next target needs, by this contrast.
 FINDING_CONTRAST = 0.7
 #: The mean displacement that turns pictures of clean networks, as a share of the picture's side: about so much.
@@ -195,7 +197,8 @@ def _reported(
         item = known.get(kind)
         if item is None or ranked.scores[kind] < LEAD_SCORE:
             continue
-        survives = item.survives and item.candidate.contrast >= FINDING_CONTRAST and not findings
+        far = ranked.scores[kind] >= FINDING_SCORE and item.candidate.contrast >= FINDING_CONTRAST
+        survives = item.survives and far and not findings
         one, demonstrated = report(subject, grounds, item, ranked.scores[kind], causal=survives)
         if survives and demonstrated and kind == ranked.kinds[0]:
             findings.append(one)
