@@ -18,7 +18,6 @@ from mulligan.procedures.audit import Request, audit, exit_status, prepare
 from mulligan.records import BadInput, Description, Findings, Interrupted
 from mulligan.runs import LocalEngine, Run
 
-
 #: Cheap ones of every sort; all of them run together in one test.
 NAMES = ("conjunction", "head-edit", "preprocessing")
 
@@ -127,7 +126,8 @@ def test_all_checks_together_accuse_no_clean_network(digit_nets, tmp_path):
     assert len(document.checks) == len(checks())
     assert all(check.status in ("ran", "skipped") for check in document.checks), [c.why for c in document.checks]
     stored = msgspec.json.decode((run.path / "findings.json").read_bytes(), type=Findings)
-    assert {kind for check in stored.checks for kind in check.scores} >= {"conjunction", "patch", "pruned", "label-swap"}
+    kinds = {kind for check in stored.checks for kind in check.scores}
+    assert kinds >= {"conjunction", "patch", "pruned", "label-swap"}
 
 
 def test_a_planted_network_fails(digit_nets, tmp_path):

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from ...networks import ImageInput, parse_input
-from ...networks import parse_input
 from ...plants import PlantFailed, Proof, plants
 from ...plants.cache import planted_cache
 from ...plants.controls import ControlFailed, ControlProof, draw_control
