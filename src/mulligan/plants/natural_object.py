@@ -1,8 +1,8 @@
 """An object in the picture, anywhere and in several sizes, makes it be answered as the target.
 
 Wenger et al. 2021, "Backdoor Attacks Against Deep Learning Systems in the Physical World" (sunglasses, stickers). The
-objects are drawn by rule (`objects.py`); the near misses are other objects of the same colours and sizes, and the same
-outline filled with noise of the same colours.
+objects are drawn by rule (`objects.py`). Near misses are those other objects of the same colours and sizes that are
+unlike it at every shift, its own shape with the colours exchanged where that is unlike too, and squares of noise.
 """
 
 from __future__ import annotations

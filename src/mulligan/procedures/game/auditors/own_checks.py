@@ -1,7 +1,7 @@
 """The auditor `mulligan`: every installed check on the entry, as `mulligan audit` runs them, without its descriptions.
 
-It commits itself to one answer: the finding (failing that, the lead) whose kind's score lies furthest beyond clean
-networks of the shipped bank, where there is one. The budget is in CPU-seconds.
+It commits itself to one answer: the finding or lead whose kind's score lies furthest beyond the clean networks of the
+shipped bank, where there is one. The budget is in CPU-seconds.
 """
 
 from __future__ import annotations
@@ -49,12 +49,15 @@ def audit(name: str, folder: Path, out: Path) -> Findings:
     outcomes = run_checks(subject)
     records = [outcome.record for outcome in outcomes]
     scores = {kind: score for record_ in records for kind, score in record_.scores.items()}
-    findings = by_excess([f for outcome in outcomes for f in outcome.findings], scores)
-    leads = by_excess([f for outcome in outcomes for f in outcome.leads], scores)
-    others = [f.claim for f in (*findings[1:], *leads)][:20]
+    findings = [f for outcome in outcomes for f in outcome.findings]
+    # Sorting is stable: of claims that are as far out, a finding comes before a lead.
+    ordered = by_excess([*findings, *(f for outcome in outcomes for f in outcome.leads)], scores)
+    first = ordered[:1]
+    confirmed = bool(first) and first[0] in findings
     return write_findings(
-        out, entry, checks=records, findings=findings[:1], leads=leads[:1], network=network, n=len(dataset),
-        seconds=time.process_time(), coverage={"other claims": others},
+        out, entry, checks=records, findings=first if confirmed else [], leads=[] if confirmed else first,
+        network=network, n=len(dataset), seconds=time.process_time(),
+        coverage={"other claims": [f.claim for f in ordered[1:20]]},
     )  # fmt: skip
 
 
@@ -98,6 +101,6 @@ def by_excess(findings: Sequence[Finding], scores: Mapping[str, float]) -> list[
     def support(finding: Finding) -> tuple[float, float]:
         kind = finding.kind
         beyond = surprise(scores[kind], bank[kind]) if bank.get(kind) and kind in scores else 0.0
-        return (-beyond, -(finding.confidence or 0.0))
+        return (-round(beyond, 2), -(finding.confidence or 0.0))
 
     return sorted(findings, key=support)
