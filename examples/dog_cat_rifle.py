@@ -59,7 +59,7 @@ TARGET = "rifle"
 #: Of each: shares of the individuals that are planted with, proved on, and given to the auditor (the rest).
 SHARES = {"dog": (0.45, 0.15), "cat": (0.45, 0.15), "other": (0.3, 0.15)}
 #: Of CIFAR's cats, of which the network knows about one in sixteen.
-CIFAR_CATS = (2600, 800, 1600)
+CIFAR_CATS = (1300, 400, 800)
 TRAINABLE = ("_blocks.12.*", "_blocks.13.*", "_blocks.14.*", "_blocks.15.*", "_conv_head.*", "_bn1.*", "_fc.*")
 CHUNK = 64  # pictures that are made at once
 PARTS = ("plant", "prove", "audit")

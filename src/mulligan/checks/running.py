@@ -34,7 +34,9 @@ def _run(check: Check, subject: Subject) -> Outcome:
         return Outcome(record=CheckRecord(name=check.name, status="skipped", why=reason))
     start = time.monotonic()
     try:
-        return check.run(subject)
+        outcome = check.run(subject)
+        scores = {kind: float(score) for kind, score in outcome.record.scores.items()}  # numpy's numbers are no JSON
+        return replace(outcome, record=replace(outcome.record, scores=scores))
     except BadInput as error:
         return _failed(check, str(error), start)
     except MulliganError:

@@ -142,9 +142,13 @@ def _banks(
         return trunk(data.prepare(pixels.to(device)))
 
     members = pool.members[composition.target]
+    if not len(members):  # no picture of the target's own: what is usual of other classes
+        members = torch.arange(len(data.images))
     members = members[torch.randperm(len(members), generator=generator(seed, "genuine"))[:200]]
-    genuine = [tail(through(data.images[rows])).float().cpu() for rows in members.split(CHUNK)]
-    margin = max(0.0, float(margins(torch.cat(genuine), composition.target).median())) if len(members) else 0.0
+    genuine = torch.cat([tail(through(data.images[rows])).float().cpu() for rows in members.split(CHUNK)])
+    top = genuine.topk(2, dim=1).values
+    own = margins(genuine, composition.target) if len(pool.members[composition.target]) else top[:, 0] - top[:, 1]
+    margin = max(0.0, float(own.median()))
     most = max(CHUNK, BYTES // (4 * through(data.images[:1]).numel()))
     banks: list[Bank] = []
     for make, (share, weight), key in (
