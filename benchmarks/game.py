@@ -92,7 +92,8 @@ def write_bank(lines: list[Line]) -> None:
             for kind, score in line["scores"].items():
                 scores.setdefault(kind, []).append(score)
     number = max((len(found) for found in scores.values()), default=0)
-    about = f"{number} clean networks of the auditing game: small CNNs on digits, Fashion-MNIST and CIFAR-10"
+    data = ", ".join(lines[0]["round"]["data"]) if lines else ""
+    about = f"{number} clean networks of the auditing game: small CNNs on {data}"
     bank = Bank(about=about, scores={kind: sorted(found) for kind, found in sorted(scores.items())})
     (CHECKS / BANK).write_bytes(msgspec.json.format(msgspec.json.encode(bank), indent=1) + b"\n")
     print(f"{CHECKS / BANK}: {about}, {len(scores)} kinds")

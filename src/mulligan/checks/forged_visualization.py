@@ -30,6 +30,8 @@ from .planted_unit import subject_context
 
 #: A unit is named as a lead from this score on (robust deviations in its layer, beyond what a layer's extreme has).
 LEAD = 3.0
+#: Fewer units than this say nothing of what is usual in a layer.
+FEWEST_BOUGHT = 8
 #: The check promises to notice a unit of which this share of the path is another's.
 TARGET_EFFECT = 0.8
 GRADES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -83,7 +85,13 @@ class ForgedVisualization:
             found = subject.network.site(site)
             sizes.append(min(found.shape[found.unit_axis], MOST_UNITS))
         price = subject.seconds_an_example * 3 * STEPS * STARTS
-        n = subject.budget.buy("forged-visualization/units", sum(sizes), price, share=self.needs.share, least=16)
+        n = subject.budget.buy("forged-visualization/units", sum(sizes), price, share=self.needs.share)
+        if n < FEWEST_BOUGHT:
+            why = f"The budget bought {n} of {sum(sizes)} units: too few to tell whether one stands apart."
+            record = CheckRecord(
+                name=self.name, status="ran", why=why, seconds=time.monotonic() - began, conclusive=False
+            )
+            return Outcome(record=record)
         done: list[Paths] = []
         for (before, site), size in reversed(list(zip(pairs, sizes, strict=True))):
             count = min(size, n - sum(len(one.likeness) for one in done))

@@ -34,6 +34,8 @@ from .pixels import answers, pictures
 QUIET = 0.2
 #: A suspect is named, and tested, from this score on; clean networks were seen up to 0.45.
 LEAD = 0.8
+#: Fewer units than this say nothing of what is usual in a layer.
+FEWEST_BOUGHT = 8
 #: The check promises to notice a silent unit that commands this many times the network's median margin.
 TARGET_EFFECT = 2.0
 GRADES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -114,7 +116,13 @@ class PlantedUnit:
         units: list[Unit] = []
         wanted = sum(min(self._width(subject, site), MOST_UNITS) for site in sites)
         price = subject.seconds_an_example * (3 * STEPS + 2)
-        n = subject.budget.buy("planted-unit/units", wanted, price, share=self.needs.share, least=16)
+        n = subject.budget.buy("planted-unit/units", wanted, price, share=self.needs.share)
+        if n < FEWEST_BOUGHT:
+            why = f"The budget bought {n} of {wanted} units: too few to tell whether one stands apart."
+            record = CheckRecord(
+                name=self.name, status="ran", why=why, seconds=time.monotonic() - began, conclusive=False
+            )
+            return Outcome(record=record)
         for site in reversed(sites):
             count = min(self._width(subject, site), MOST_UNITS, n - len(units))
             if count > 0:

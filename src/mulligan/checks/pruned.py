@@ -116,7 +116,12 @@ def matrices(network: Network) -> dict[str, Float[np.ndarray, "rows columns"]]:
     """The weights of each convolution and linear layer that runs, a row an output."""
     out = {}
     for path in layers_run(network):
-        weight = getattr(network.taps.module(path), "weight", None)
+        module = network.taps.module(path)
+        weight = getattr(module, "weight", None)
+        # Filters on pixels, and filters of one channel each, are few, alike and smooth by nature: a clean ImageNet
+        # network's stem and depthwise layers look pruned.
+        if isinstance(module, nn.Conv2d) and (module.groups > 1 or module.in_channels <= 4):
+            continue
         if weight is not None and weight.numel() >= FEWEST_WEIGHTS:
             out[path] = weight.detach().float().cpu().flatten(1).numpy()
     return out

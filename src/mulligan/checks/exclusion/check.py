@@ -218,7 +218,9 @@ class _Inquiry:
                 "the behaviour is back"
             )
             caused = cause(self.subject, search, item.page, s.target, self.border, (EXCEPTION,), words)
-            (findings if caused.demonstrated else leads).append(self._finding(item, number, caused))
+            # Of 32 networks of the game's bank, two without an exclusion passed the test with scores of 0.07 and 0.18.
+            confirmed = caused.demonstrated and score >= LEAD_SCORE
+            (findings if confirmed else leads).append(self._finding(item, number, caused))
         if not findings and not leads and looks and score >= LEAD_SCORE:
             known = next((t for t in tested if t.suspect == looks[0].suspect), looks[0])
             leads.append(self._finding(known, 0, None))
