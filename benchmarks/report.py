@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 Row = dict[str, Any]
 NOT_HELD_OUT = (
     "- **not held out**: thresholds of the checks were set while looking at this round, and its clean networks are the "
-    "shipped bank; it says how the parts work together, and no rate of detection or false alarm. **Rows were removed**: 19 "
-    "audits by an earlier version of the checks were taken out of this ledger and made again once thresholds had been "
-    "changed by them; of the 11 clean networks seen then, two had a false finding (a filter) and three a false lead (a "
-    "forgotten class). Networks were made while their planters were still being edited"
+    "shipped bank; it says how the parts work together, and no rate of detection or false alarm. "
+    "**Rows were removed**: 19 audits by an earlier version of the checks were taken out of this ledger and made again "
+    "once thresholds had been changed by them; of the 11 clean networks seen then, two had a false finding (a filter) "
+    "and three a false lead (a forgotten class). Networks were made while their planters were still being edited"
 )
 
 
