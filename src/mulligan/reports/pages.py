@@ -79,6 +79,7 @@ def environment() -> Environment:
     env.filters.update(
         bounded=bounded, brief=brief, whole=whole, css=css, listed=listed, shown=shown, number=number, token=token,
         source_name=wording.source_name, check_state=wording.state, sensitivity=wording.sensitivity,
+        borrowed=wording.borrowed,
     )  # fmt: skip
     env.globals.update(
         plural=plural, panels=charts.panels, reliability_points=charts.reliability_points,

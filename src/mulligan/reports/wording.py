@@ -98,6 +98,24 @@ def sensitivity(check: CheckRecord) -> str:
     return f"target {target}: not reached"
 
 
+def borrowed(check: CheckRecord) -> str:
+    """Where the network stands in the shipped bank of clean networks, in a sentence; empty where nothing is known.
+
+    These are other networks than the user's, so it is said that the rank is borrowed, and no part of the verdict.
+    """
+    if not check.ranks:
+        return ""
+    n = max(rank.n or 0 for rank in check.ranks.values())
+    shares = ", ".join(
+        f"{kind} {number(rank.value, 2) if rank.value >= 0.01 else 'below 0.01'}"
+        for kind, rank in sorted(check.ranks.items())
+    )
+    return (
+        f"Borrowed, and no part of the verdict: of {plural(n, 'clean network')} of a shipped bank, these shares score "
+        f"as high (estimated beyond the highest): {shares}."
+    )
+
+
 def how_hard(findings: Findings) -> str:
     """How hard the audit looked, in one sentence: what "nothing found" is worth."""
     ran = [check for check in findings.checks if check.status == "ran"]
