@@ -3,8 +3,10 @@
 Search: families of changes (a patch, a pattern laid over, a warp, a filter, a style, an object) are inverted for every
 target at once, and patches for every source and target; the size that a target needs is held against what the others
 need. Each kind's best suspect is refined on the search half into a generator. Freeze, then confirm on the test half
-against no change, random changes of the family and size, and what the same search found for other targets at that
-size. Wang et al. 2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu et al. 2019 (ABS) invert patches.
+against no change, and the change in disorder, mirrored or moved. Other targets are no placebo of that test: they enter
+by the contrast. No trigger is laid over the network at run time, so the check's power is not known, and nothing found
+is inconclusive. Wang et al. 2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu et al. 2019 (ABS) invert
+patches.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ from .survey import STEPS, Grounds, contrast, family_of, pair_residuals, survey
 MOST_A_CLASS = 40
 #: At most so many classes are tried as targets; of more, those that random changes favour.
 MOST_TARGETS = 40
-#: Below this score nothing is reported. Set after seeing 5 clean networks, whose best kinds lay below it.
+#: Below this score nothing is reported. Of 16 clean networks of the game's bank, one lay above (2.93).
 LEAD_SCORE = 2.5
-#: A finding must lie further out than the 11 clean networks of the bank did on the scale of `choosing.CLEAN`.
+#: A finding must lie further out than the 16 clean networks of the bank did on the scale of `choosing.CLEAN`.
 FINDING_SCORE = 4.0
 #: A finding's change must have cost the target less than half of what the next target needs, by this contrast.
 FINDING_CONTRAST = 0.7
@@ -80,6 +82,8 @@ class Triggers:
         short = [what for what in subject.budget.short if what.startswith("triggers/")]
         examined = len(STEPS) * len(grounds.targets) + len(grounds.classes) * (len(grounds.targets) - 1)
         why = f"{examined} changes sought; {len(tested)} claims frozen, {len(findings)} survived."
+        if not findings:
+            why += " How weak a trigger it would have caught was not measured, so nothing found says little."
         if short:
             why += " The budget was too short for all steps."
         coverage = CoverageLine(
@@ -87,7 +91,7 @@ class Triggers:
             unit="classes", why=f"{len(grounds.rows)} pictures searched on",
         )  # fmt: skip
         return _outcome(
-            subject, began, why, conclusive=not short, examined=examined, findings=findings, leads=leads,
+            subject, began, why, conclusive=bool(findings), examined=examined, findings=findings, leads=leads,
             scores=scores, coverage=(coverage,), frozen=len(tested),
         )  # fmt: skip
 
