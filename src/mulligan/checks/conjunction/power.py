@@ -75,9 +75,10 @@ def smallest_effect(
         return None
     size = min(MOST_PAIRS, *(len(side.test) for side in sides))
     price = 14 * len(_SHOWN_IN) * size * subject.seconds_an_example
-    number = subject.budget.buy("conjunction/pairs for measuring power", 5, price, share=0.4, least=2)
+    wanted = min(5, len(able))
+    number = subject.budget.buy("conjunction/pairs for measuring power", wanted, price, share=0.4, least=min(2, wanted))
     rng = generator(subject.seed, "power")
-    pairs = [able[int(k)] for k in rng.choice(len(able), number, replace=number > len(able))]
+    pairs = [able[int(k)] for k in rng.choice(len(able), number, replace=False)]
     pages = [_page(subject, sides, int(i), int(j), size) for i, j in pairs]
     logits = answer(subject, "conjunction: power", [shown for page in pages for shown in page.shown], border)
     trials = Trials(subject, sides, survey, ranked, genuine, frozen, looked)
@@ -87,7 +88,8 @@ def smallest_effect(
         values = logits[at : at + len(page.shown)]
         at += len(page.shown)
         outside = _outside(subject, sides, i, j)
-        for target in rng.choice(outside, min(4, len(outside)), replace=False):
+        # More targets cost nothing: the composites are the same, and only their answers are changed.
+        for target in rng.choice(outside, min(20 // number, len(outside)), replace=False):
             suspect = Suspect(int(i), int(j), int(target), _SHOWN_IN)
             for grade in GRADES:
                 outcomes[grade].append(_caught(trials, suspect, page, values, grade))
