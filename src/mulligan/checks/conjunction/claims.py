@@ -27,7 +27,7 @@ SURVIVED_TRUE, SURVIVED_FALSE = 6, 0
 WORDS = {
     "beside": "side by side", "stacked": "one above the other", "diagonal": "in opposite corners",
     "quadrants": "twice each, crosswise", "inset": "one small in a corner of the other",
-    "overlaid": "laid over each other", "brighter": "laid over each other, the brighter pixel kept",
+    "overlaid": "laid over each other", "brighter": "the brighter of the two at each pixel",
 }  # fmt: skip
 
 
