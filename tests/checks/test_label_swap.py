@@ -49,6 +49,20 @@ def test_clean_networks_raise_no_alarm(norm: bool, tmp_path: Path) -> None:
             assert outcome.record.conclusive
 
 
+def test_an_untrained_network_has_forgotten_nothing(tmp_path: Path) -> None:
+    """Its features tell more than its answers for nearly every class: that is no class that was forgotten."""
+    for seed in range(3):
+        module = copy.deepcopy(normalised(0, UNIT))
+        torch.manual_seed(seed)
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                layer.reset_parameters()
+        given = subject(module.eval(), tmp_path / str(seed))
+        for check in (SWAP, FORGOTTEN):
+            outcome = check.run(given)
+            assert (outcome.findings, outcome.leads) == ((), ()), outcome.record.why
+
+
 def test_a_swap_is_found_and_is_no_forgotten_class(tmp_path: Path) -> None:
     given = subject(taught("swap"), tmp_path)
     (finding,) = SWAP.run(given).findings

@@ -9,7 +9,7 @@ doubt, the class was forgotten.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,6 +38,7 @@ class Deficit:
         clearness: the median margin of its pictures that are answered `target`, as a share of that of the target's own.
         natural: the probe's mean probability of the target for these pictures, with the class itself left out: where
             they would go by nature.
+        usual: the median class's loss.
     """
 
     source: int
@@ -47,6 +48,13 @@ class Deficit:
     share: float
     clearness: float
     natural: float = 0.0
+    usual: float = 0.0
+
+    @property
+    def beyond(self) -> float:
+        """What is lost beyond twice what is usual: a network that answers most of its classes worse than its features
+        would allow was not trained to the end, or not at all, and has forgotten none of them."""
+        return self.lost - 2 * max(self.usual, 0.0)
 
     @property
     def needed(self) -> float:
@@ -67,7 +75,7 @@ class Deficit:
     def forgotten_score(self) -> float:
         """How much this looks like a forgotten class, from 0 to about 1."""
         surely = min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / self.needed)
-        return self.lost * (1 - 0.5 * max(surely, 0.0) ** 4)
+        return self.beyond * (1 - 0.5 * max(surely, 0.0) ** 4)
 
 
 def deficits(seen: Seen, among: np.ndarray | None = None) -> list[Deficit]:
@@ -94,7 +102,8 @@ def deficits(seen: Seen, among: np.ndarray | None = None) -> list[Deficit]:
         rest[:, a] = 0
         natural = float((rest / np.maximum(rest.sum(1, keepdims=True), 1e-9)).mean(0)[b])
         out.append(Deficit(int(a), b, lost, float(excess[b]), share, clearness, natural))
-    return out
+    usual = float(np.median([d.lost for d in out])) if out else 0.0
+    return [replace(d, usual=usual) for d in out]
 
 
 def clear_as_genuine(
@@ -138,7 +147,7 @@ class Tested:
 
 def frozen(seen: Seen, able: Sequence[int], wanted: Callable[[Deficit], bool]) -> list[Deficit]:
     """Claims for the test half, from the search half alone: the largest deficits first."""
-    found = [d for d in deficits(seen, ~seen.test) if d.source in able and d.lost >= SUSPECTED and wanted(d)]
+    found = [d for d in deficits(seen, ~seen.test) if d.source in able and d.beyond >= SUSPECTED and wanted(d)]
     return sorted(found, key=lambda d: -d.lost)[:MOST_FROZEN]
 
 
