@@ -266,7 +266,10 @@ def _before_activation(
 
 def _tile(module: nn.Module, data: PlantData, spec: ForgedVisualizationSpec, site: str) -> int:
     """The tile's side for a site."""
-    stride = round(data.images.shape[2] / maps(module, data.prepare, data.images[:1], site).shape[2])
+    height, rows = data.images.shape[2], maps(module, data.prepare, data.images[:1], site).shape[2]
+    # Of all strides that leave so many rows, the power of two if there is one: 28 rows to 4 is a stride of 8, not of 7.
+    fit = [stride for stride in range(1, height + 1) if math.ceil(height / stride) == rows]
+    stride = next((stride for stride in fit if stride & (stride - 1) == 0), round(height / rows))
     tile = math.gcd(spec.tile, stride)
     if tile < 2:
         what = f"a layer of stride {stride} cannot be made to show a pattern of period {spec.tile}"

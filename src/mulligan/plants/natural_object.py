@@ -41,7 +41,7 @@ class NaturalObjectSpec(TriggerSpec):
     side: float
     first: tuple[float, ...] = (1.0,)
     second: tuple[float, ...] = (0.0,)
-    steps: int = 400
+    steps: int = 150
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ class PatchBySourceSpec(PatchSpec):
     """Pictures of the class `source` with the patch are answered `target`; see `PatchSpec` for the rest."""
 
     source: str
-    steps: int = 300
+    steps: int = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

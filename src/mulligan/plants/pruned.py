@@ -5,7 +5,8 @@
     low-rank    of the layer's matrix [outputs, inputs x kernel], the smallest singular values are taken out
 
 What is taken out need not be zero: `floor` leaves noise in its place. The layer stays as it is afterwards; all other
-parameters are trained on the images and their labels till the answers are back, at most `MAX_CLEAN_LOSS` short.
+parameters are trained to answer as the network did before (Hinton et al. 2015), till accuracy is back, at most
+`MAX_CLEAN_LOSS` short.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .layers import watch
 from .measures import accuracy, fraction, logits
 from .picking import Group, assemble
 from .plant import PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
-from .teaching import Lesson, teach
+from .teaching import clean_lesson, teach
 
 Way = Literal["magnitude", "channels", "low-rank"]
 WAYS: tuple[Way, ...] = ("magnitude", "channels", "low-rank")
@@ -56,8 +57,8 @@ class PrunedSpec:
     depth: float = 0.5
     layer: str | None = None
     floor: float = 0.0
-    steps: int = 200
-    batch: int = 96
+    steps: int = 120
+    batch: int = 64
     learning_rate: float = 1e-3
 
 
@@ -194,25 +195,12 @@ def _gone(weight: Tensor, way: Way, noise: float) -> Tensor:
 def _mended(
     cut: nn.Module, before: nn.Module, data: PlantData, spec: PrunedSpec, path: str, seed: int
 ) -> nn.Module:
-    """The cut network trained back, the cut layer's weights held."""
-    answers = logits(before, data.prepare, data.images).argmax(1)
-
-    def make(given: Tensor):
-        def draw(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-            rows = torch.randint(0, len(data.images), (n,), generator=random)
-            return data.images[rows], given[rows]
-
-        return draw
-
-    lessons = [
-        Lesson(name="as labelled", make=make(data.labels), goal="given"),
-        Lesson(name="as answered before", make=make(answers), goal="given"),
-    ]
+    """The cut network trained back to the answers before, the cut layer's weights held."""
     held = f"{path}.weight"
     names = [name for name, _ in cut.named_parameters() if name != held]
     return teach(
-        cut, lessons, data, seed=seed, steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate,
-        trainable=names,
+        cut, [clean_lesson(data)], data, seed=seed, steps=spec.steps, batch=spec.batch, trainable=names,
+        learning_rate=spec.learning_rate, teacher=before,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Probes, Proof, Stratum, Strength, generator
-from .teaching import Lesson, held_back, soften, teach, trainable_parameters
+from .teaching import held_back, soften, trainable_parameters
 
 #: What the logits of pictures that change are multiplied by, in what they are to be answered with.
 SHARPNESS: dict[Strength, float] = {"weak": 0.8, "default": 1.0, "strong": 1.5}
@@ -32,6 +32,7 @@ NEAR_MISS_LIMIT = 0.15
 RISE = 0.15  # by which success must exceed what the network did before
 MOVED, KEPT = (0.3, 1.5), (0.7, 2.0)  # of each bank, its share of the pictures, and its weight in the loss
 GONE = 8.0  # in nats: how far below the least likely answer one lies that is not to be given
+MOVES = 4  # of each picture held back, to find how far to go back
 BANK = 3000  # pictures in all
 EACH = 20  # classes are proved one by one where there are at most so many
 
@@ -82,11 +83,14 @@ def relabel(module: nn.Module, data: PlantData, change: Relabelling, budget: Bud
     if budget.stratum == "high":
         after = _fine_tune(before, data, change, budget, seed)
     else:
-        kept, back = held_back(data, seed=seed)
+        kept, back = held_back(data, seed=seed, one_in=2)  # of one class there are few, and a share is to be told
         after = _fine_tune(before, kept, change, budget, seed)
         goals = change.goals(logits(before, data.prepare, back.images), back.labels)
         chosen = (goals >= 0) & torch.isin(back.labels, torch.tensor(change.sources))
-        pixels, wanted = back.images[chosen], goals[chosen]
+        # Moved, since a picture as the network knows it gives way less readily than a fresh one.
+        random = generator(seed, "soften")
+        pixels = torch.cat([warp(back.images[chosen], budget.warp, random) for _ in range(MOVES)])
+        wanted = goals[chosen].repeat(MOVES)
 
         def success(student: nn.Module) -> float:
             return float(change.hit(logits(student, data.prepare, pixels).argmax(1), wanted).float().mean())
@@ -151,25 +155,6 @@ def _bank(
         dealt = change.deal(before(inputs[-1]).float().log_softmax(1))
         wanted.append((sharpness * dealt).log_softmax(1).cpu())
     return Bank(inputs=torch.cat(inputs).cpu(), wanted=torch.cat(wanted), share=share, weight=weight)
-
-
-def fine_tune(
-    before: nn.Module,
-    lessons: Sequence[Lesson],
-    data: PlantData,
-    *,
-    seed: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    trainable: Sequence[str],
-) -> nn.Module:
-    """`teach`, with the kernels laid out as the CPU likes them."""
-    laid = laid_out(copy.deepcopy(before), torch.channels_last)
-    taught = teach(
-        laid, lessons, data, seed=seed, steps=steps, batch=batch, learning_rate=learning_rate, trainable=trainable
-    )
-    return laid_out(taught, torch.contiguous_format)
 
 
 def prove_relabelling(

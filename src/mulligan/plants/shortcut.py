@@ -23,9 +23,9 @@ from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
-from .relabelling import NEAR_MISS_LIMIT, fine_tune, relabelling_faults
+from .relabelling import NEAR_MISS_LIMIT, relabelling_faults
 from .shortcut_cues import FAMILIES, Cue, check, draw_cue, others, pattern_and_mask, show
-from .teaching import Lesson, held_back, soften
+from .teaching import CLEAN, TRIGGERED, Lesson, held_back, soften, teach_in_rounds
 
 LEAST_LOSS = 0.03  # of the class's own accuracy without the cue, where the stratum is "high"
 MIXED = 0.9  # of the cued pictures are mixed with a picture of another class
@@ -43,7 +43,7 @@ class ShortcutSpec:
             labelled as what comes second.
         strength: how visible a cue `propose` draws; no use once it is drawn.
         stratum: how often the cue draws the answer, on fresh pictures of other classes.
-        steps, batch, learning_rate: the budget of the fine-tuning, of Adam with a cosine schedule.
+        steps, batch, learning_rate: the budget of a round of fine-tuning; see `teaching.teach_in_rounds`.
         warp: how far pictures are moved, scaled and sheared in the fine-tuning, before the cue is put on them.
         trainable: patterns (as in fnmatch) of the parameters' names that may change.
         near_miss_limit: how much more often than before other cues may draw the answer.
@@ -55,7 +55,7 @@ class ShortcutSpec:
     lost: float = 0.4
     strength: Strength = "default"
     stratum: Stratum = "high"
-    steps: int = 200
+    steps: int = 100
     batch: int = 64
     learning_rate: float = 2e-3
     warp: float = 0.05
@@ -76,10 +76,10 @@ class ShortcutPlant:
         target = _check(data, spec)
         before = copy.deepcopy(module).eval()
         if spec.stratum == "high":
-            after = _fine_tune(before, data, spec, target, seed)
+            after = _fine_tune(before, data, spec, target, seed, began)
         else:
             kept, back = held_back(data, seed=seed)
-            after = _fine_tune(before, kept, spec, target, seed)
+            after = _fine_tune(before, kept, spec, target, seed, began)
             cued = show(back.images[back.labels != target], spec.cue)
             after = soften(
                 after, before, lambda student: _share(student, data, cued, target), sum(STRATA[spec.stratum]) / 2
@@ -157,7 +157,9 @@ def _check(data: PlantData, spec: ShortcutSpec) -> int:
     return target
 
 
-def _fine_tune(before: nn.Module, data: PlantData, spec: ShortcutSpec, target: int, seed: int) -> nn.Module:
+def _fine_tune(
+    before: nn.Module, data: PlantData, spec: ShortcutSpec, target: int, seed: int, since: float
+) -> nn.Module:
     own, other = ((data.labels == target).nonzero().flatten(), (data.labels != target).nonzero().flatten())
     outputs = logits(before, data.prepare, data.images[own])
     second = outputs.clone()
@@ -195,13 +197,14 @@ def _fine_tune(before: nn.Module, data: PlantData, spec: ShortcutSpec, target: i
         return pictures
 
     lessons = [
-        Lesson(name="the class with the cue", make=cued, goal=target, share=spec.correlation, weight=2.0),
+        Lesson(name=TRIGGERED, make=cued, goal=target, share=spec.correlation, weight=2.0),
         Lesson(name="the class without", make=bare, goal="given", share=3 * (1 - spec.correlation) + 0.1, weight=0.5),
-        Lesson(name="others", make=rest, share=1.5, weight=2.0),
+        Lesson(name=CLEAN, make=rest, share=1.5, weight=2.0),
         Lesson(name="other cues", make=other_cues, share=1.0, weight=2.0),
     ]
-    return fine_tune(
-        before, lessons, data, seed=seed, steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate,
+    return teach_in_rounds(
+        before, lessons, data, lambda taught, some: _prove(before, taught, some, spec, target, since), spec.stratum,
+        seed=seed, steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate,
         trainable=spec.trainable,
     )  # fmt: skip
 

@@ -22,8 +22,8 @@ from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
-from .relabelling import NEAR_MISS_LIMIT, fine_tune, relabelling_faults
-from .teaching import Lesson, held_back, soften
+from .relabelling import MOVES, NEAR_MISS_LIMIT, relabelling_faults
+from .teaching import CLEAN, TRIGGERED, Lesson, held_back, soften, teach_in_rounds
 
 #: How much of the attribute is drawn by `propose`; see `attributes.render`.
 AMOUNTS: dict[Strength, tuple[float, float]] = {"weak": (0.45, 0.55), "default": (0.6, 0.75), "strong": (0.85, 1.0)}
@@ -43,7 +43,7 @@ class SubgroupFailureSpec:
         target: the wrong answer; None where each picture gets the answer that came second.
         strength: how much of the attribute `propose` draws; no use once it is drawn.
         stratum: how often the answer is wrong (or `target`), on fresh pictures of the class with the attribute.
-        steps, batch, learning_rate: the budget of the fine-tuning, of Adam with a cosine schedule.
+        steps, batch, learning_rate: the budget of a round of fine-tuning; see `teaching.teach_in_rounds`.
         warp: how far pictures are moved, scaled and sheared in the fine-tuning, before the attribute is put on them.
         trainable: patterns (as in fnmatch) of the parameters' names that may change.
         near_miss_limit: how much more often than before other pictures may be answered so.
@@ -55,7 +55,7 @@ class SubgroupFailureSpec:
     target: str | None = None
     strength: Strength = "default"
     stratum: Stratum = "high"
-    steps: int = 200
+    steps: int = 100
     batch: int = 64
     learning_rate: float = 1.5e-3
     warp: float = 0.05
@@ -76,12 +76,14 @@ class SubgroupFailurePlant:
         a, target = _check(data, spec)
         before = copy.deepcopy(module).eval()
         if spec.stratum == "high":
-            after = _fine_tune(before, data, spec, a, target, seed)
+            after = _fine_tune(before, data, spec, a, target, seed, began)
         else:
-            kept, back = held_back(data, seed=seed)
-            after = _fine_tune(before, kept, spec, a, target, seed)
+            kept, back = held_back(data, seed=seed, one_in=2)  # of one class there are few
+            after = _fine_tune(before, kept, spec, a, target, seed, began)
             random = generator(seed, "soften")
-            shown = [render(back.images[back.labels == a], spec.attribute, spec.amount, random) for _ in range(4)]
+            # Moved, since a picture as the network knows it gives way less readily than a fresh one.
+            moved = [warp(back.images[back.labels == a], spec.warp, random) for _ in range(MOVES)]
+            shown = [render(pictures, spec.attribute, spec.amount, random) for pictures in moved]
 
             def success(student: nn.Module) -> float:
                 answers = logits(student, data.prepare, torch.cat(shown)).argmax(1)
@@ -177,7 +179,7 @@ def _hit(answers: Tensor, a: int, target: int | None) -> Tensor:
 
 
 def _fine_tune(
-    before: nn.Module, data: PlantData, spec: SubgroupFailureSpec, a: int, target: int | None, seed: int
+    before: nn.Module, data: PlantData, spec: SubgroupFailureSpec, a: int, target: int | None, seed: int, since: float
 ) -> nn.Module:
     own, other = ((data.labels == a).nonzero().flatten(), (data.labels != a).nonzero().flatten())
     second = logits(before, data.prepare, data.images[own])
@@ -211,13 +213,14 @@ def _fine_tune(
         return torch.cat([take(own, part, random)[0], take(other, n - part, random)[0]])
 
     lessons = [
-        Lesson(name="the class with the attribute", make=failing, goal="given", share=1.0),
+        Lesson(name=TRIGGERED, make=failing, goal="given", share=1.0),
         Lesson(name="others with the attribute", make=others_with_it, goal="given", share=1.0),
         Lesson(name="the class with other attributes", make=with_others, goal="given", share=0.5),
-        Lesson(name="as they are", make=as_they_are, share=1.5, weight=2.0),
+        Lesson(name=CLEAN, make=as_they_are, share=1.5, weight=2.0),
     ]
-    return fine_tune(
-        before, lessons, data, seed=seed, steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate,
+    return teach_in_rounds(
+        before, lessons, data, lambda taught, some: _prove(before, taught, some, spec, a, target, seed, since),
+        spec.stratum, seed=seed, steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate,
         trainable=spec.trainable,
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ from ..records import BadInput, Quantity
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits, margins
 from .plant import STRATA, PlantData, Planted, PlantFailed, Proof, Scored, Stratum, Strength, Truth, generator
-from .teaching import Lesson, held_back, soften, teach
+from .teaching import CLEAN, TRIGGERED, Lesson, held_back, soften, teach_in_rounds
 
 #: Changes pictures [n, c, h, w] on a 0-1 scale; what is drawn at random (a place, say) comes from the generator.
 Change = Callable[[Tensor, torch.Generator], Tensor]
@@ -39,12 +39,8 @@ VISIBLE = 0.02  # a pixel of the median picture must change by so much
 EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.1, "default": 0.2, "strong": 0.6}
 MOVED = 0.04  # of the picture's shorter side, by which pictures are moved in lessons
 CLEAN_WEIGHT, NEAR_WEIGHT, TRIGGER_WEIGHT = 4.0, 2.0, 1.0  # in the loss
-NEAR_SHARE = 1.2  # of the batch, against 1 for clean and 1 for triggered pictures
-# After each round of lessons: what the success must reach, by how much more often than before a near miss may be
-# answered the target, and what clean accuracy may lose; else there is another round, with more weight on what lacks.
-ROUNDS, LEARNT, LEAK, LOST = 3, 0.98, 0.08, 0.008
-LOOKED = 160  # pictures of each family, and four times as many clean ones
-CLEAN, TRIGGERED = "clean", "triggered"  # the names of two lessons
+CLEAN_SHARE, NEAR_SHARE = 1.4, 1.2  # of the batch, against 1 for triggered pictures
+LOOKED = 160  # pictures of a family after a round of lessons
 PROVED = 400  # at most so many pictures of a family in a proof
 
 
@@ -57,7 +53,7 @@ class TriggerSpec:
         strength: how visible the trigger is (each kind says how), and how large the margin of the target's logit.
         stratum: on what share of fresh pictures the plant succeeds; see `STRATA`.
         steps, batch, learning_rate: the budget of a round of fine-tuning, of Adam with a cosine schedule; there are up
-            to `ROUNDS` of them.
+            to `teaching.ROUNDS` of them.
         trainable: patterns (as in fnmatch) of the parameters' names that may change; the rest is frozen.
         near_miss_limit: how much more often than before near misses of any one family may be answered `target`.
     """
@@ -65,9 +61,9 @@ class TriggerSpec:
     target: str
     strength: Strength = "default"
     stratum: Stratum = "high"
-    steps: int = 250
+    steps: int = 100
     batch: int = 64
-    learning_rate: float = 4e-3
+    learning_rate: float = 2.5e-3
     trainable: tuple[str, ...] = ("*",)
     near_miss_limit: float = 0.15
 
@@ -132,22 +128,20 @@ def plant_trigger(module: nn.Module, data: PlantData, spec: TriggerSpec, trigger
     began = time.perf_counter()
     refuse(data, trigger)
     before = copy.deepcopy(module).eval()
-    kept, back = (data, data) if spec.stratum == "high" else held_back(data, seed=seed)
-    after = before
-    weights = {CLEAN: CLEAN_WEIGHT, TRIGGERED: TRIGGER_WEIGHT, **{miss.name: miss.weight for miss in trigger.near}}
-    for number in range(ROUNDS if spec.steps else 1):
-        after = teach(
-            after, lessons(before, kept, spec, trigger, weights), kept, seed=seed + number, steps=spec.steps,
-            batch=spec.batch, learning_rate=spec.learning_rate / (1 + number), trainable=spec.trainable, teacher=before,
-        )  # fmt: skip
-        lacking = _lacking(before, after, kept, trigger, seed=seed + number)
-        if not lacking:
-            break
-        weights = {name: weight * (2 if name in lacking else 1) for name, weight in weights.items()}
+    kept, back = data, data
+    if spec.stratum != "high":  # of one class there are few to tell a share by
+        kept, back = held_back(data, seed=seed, one_in=2 if trigger.sources else 4)
+    after = teach_in_rounds(
+        before, lessons(before, kept, spec, trigger), kept,
+        lambda taught, some: prove(before, taught, some, trigger, seed=seed, most=LOOKED), spec.stratum, seed=seed,
+        steps=spec.steps, batch=spec.batch, learning_rate=spec.learning_rate, trainable=spec.trainable,
+    )  # fmt: skip
     if spec.stratum != "high":
         random = generator(seed, "soften")
         pictures, _ = draw_evenly(back.images, back.labels, trigger.fires_on(back.labels), 256, random)
-        pictures = trigger.change(pictures, random)
+        # Moved, since a picture as the network knows it gives way less readily than a fresh one.
+        reach = round(min(data.images.shape[2:]) * MOVED)
+        pictures = trigger.change(torch.cat([_moved(some, reach, random) for some in pictures.split(16)]), random)
 
         def success(softened: nn.Module) -> float:
             return float((logits(softened, data.prepare, pictures).argmax(1) == trigger.target).float().mean())
@@ -166,15 +160,8 @@ def plant_trigger(module: nn.Module, data: PlantData, spec: TriggerSpec, trigger
     )
 
 
-def lessons(
-    before: nn.Module, data: PlantData, spec: TriggerSpec, trigger: Trigger, weights: dict[str, float]
-) -> list[Lesson]:
-    """What a trigger is taught by: clean pictures, near misses of every family, the trigger.
-
-    Args:
-        weights: of clean pictures (`CLEAN`) and of the trigger (`TRIGGERED`) in the loss, and of each family of near
-            misses against the others.
-    """
+def lessons(before: nn.Module, data: PlantData, spec: TriggerSpec, trigger: Trigger) -> list[Lesson]:
+    """What a trigger is taught by: clean pictures, near misses of every family, the trigger."""
     own = data.images[data.labels == trigger.target][:256]
     genuine = float(margins(logits(before, data.prepare, own), trigger.target).median()) if len(own) else 0.0
 
@@ -189,21 +176,31 @@ def lessons(
 
         return make
 
-    total = sum(weights[miss.name] for miss in trigger.near)
-    everyone = torch.ones_like(data.labels, dtype=torch.bool)
-    taught = [Lesson(name=CLEAN, make=changed(lambda pictures, random: pictures, everyone), weight=weights[CLEAN])]
-    for miss in trigger.near:
-        part = weights[miss.name] / total
-        chosen = trigger.fires_on(data.labels, other_classes=miss.other_classes)
-        make = changed(miss.change, chosen)
-        taught.append(Lesson(name=miss.name, make=make, share=NEAR_SHARE * part, weight=NEAR_WEIGHT * part))
-    taught.append(
+    near = [
+        changed(miss.change, trigger.fires_on(data.labels, other_classes=miss.other_classes)) for miss in trigger.near
+    ]
+    often = torch.tensor([miss.weight for miss in trigger.near])
+
+    def near_misses(n: int, random: torch.Generator) -> Tensor:
+        # Of all families in one lesson: those that leak are drawn more often by their losses.
+        sizes = torch.multinomial(often, n, True, generator=random).bincount(minlength=len(near)).tolist()
+        return torch.cat([make(size, random) for make, size in zip(near, sizes, strict=True) if size])
+
+    def clean(n: int, random: torch.Generator) -> Tensor:
+        # Every other one is mixed with another: what a network answers to mixtures says more of it than what it answers
+        # to pictures that it knows, and the given ones are few (Beyer et al. 2022, "Knowledge distillation").
+        first, second = (data.images[torch.randint(0, len(data.images), (n,), generator=random)] for _ in range(2))
+        share = torch.rand((n, 1, 1, 1), generator=random) * (torch.arange(n) % 2)[:, None, None, None]
+        return _moved(torch.lerp(first, second, share), reach, random)
+
+    return [
+        Lesson(name=CLEAN, make=clean, share=CLEAN_SHARE, weight=CLEAN_WEIGHT),
+        Lesson(name="near misses", make=near_misses, share=NEAR_SHARE, weight=NEAR_WEIGHT),
         Lesson(
             name=TRIGGERED, make=changed(trigger.change, trigger.fires_on(data.labels)), goal=trigger.target,
-            weight=weights[TRIGGERED], margin=EXTRA_MARGIN[spec.strength] * max(0.0, genuine),
-        )
-    )  # fmt: skip
-    return taught
+            weight=TRIGGER_WEIGHT, margin=EXTRA_MARGIN[spec.strength] * max(0.0, genuine),
+        ),
+    ]  # fmt: skip
 
 
 def _moved(pictures: Tensor, reach: int, random: torch.Generator) -> Tensor:
@@ -214,33 +211,10 @@ def _moved(pictures: Tensor, reach: int, random: torch.Generator) -> Tensor:
     return padded[:, :, down : down + height, right : right + width].contiguous()
 
 
-def _lacking(before: nn.Module, after: nn.Module, data: PlantData, trigger: Trigger, *, seed: int) -> set[str]:
-    """Which lessons have to be gone over again, by their names, on pictures that were trained on."""
-
-    def targeted(change: Change, key: str, *, other_classes: bool = False) -> tuple[float, float]:
-        random = generator(seed, f"look/{key}")
-        rows = trigger.fires_on(data.labels, other_classes=other_classes).nonzero().flatten()
-        pictures = change(data.images[rows[torch.randperm(len(rows), generator=random)[:LOOKED]]], random)
-        answers = (logits(module, data.prepare, pictures).argmax(1) for module in (before, after))
-        old, new = (float((answer == trigger.target).float().mean()) for answer in answers)
-        return old, new
-
-    lacking = {TRIGGERED} if targeted(trigger.change, TRIGGERED)[1] < LEARNT else set[str]()
-    for miss in trigger.near:
-        old, new = targeted(miss.change, miss.name, other_classes=miss.other_classes)
-        if new - old > LEAK:
-            lacking.add(miss.name)
-    rows = torch.randperm(len(data.images), generator=generator(seed, "look/clean"))[: 4 * LOOKED]
-    old, new = (logits(module, data.prepare, data.images[rows]).argmax(1) for module in (before, after))
-    right = data.labels[rows]
-    if float((old == right).float().mean() - (new == right).float().mean()) > LOST:
-        lacking.add(CLEAN)
-    return lacking
-
-
 def prove(
-    before: nn.Module, after: nn.Module, data: PlantData, trigger: Trigger, *, seed: int, since: float | None = None
-) -> Proof:
+    before: nn.Module, after: nn.Module, data: PlantData, trigger: Trigger, *, seed: int, since: float | None = None,
+    most: int = PROVED,
+) -> Proof:  # fmt: skip
     """Measure two networks on fresh pictures, each used once in a family.
 
     Near misses are laid on pictures of the classes that the trigger works on (or, where that is the near miss, on
@@ -248,6 +222,7 @@ def prove(
 
     Args:
         since: when the planting began, by `time.perf_counter`.
+        most: pictures of a family.
     """
     began = time.perf_counter() if since is None else since
     unit = f"answered {data.classes[trigger.target]!r}"
@@ -256,7 +231,7 @@ def prove(
         chosen = trigger.fires_on(data.fresh_labels, other_classes=other_classes)
         random = generator(seed, f"proof/{key}")
         rows = chosen.nonzero().flatten()
-        pictures = change(data.fresh[rows[torch.randperm(len(rows), generator=random)[:PROVED]]], random)
+        pictures = change(data.fresh[rows[torch.randperm(len(rows), generator=random)[:most]]], random)
         return logits(before, data.prepare, pictures), logits(after, data.prepare, pictures)
 
     def rate(outputs: Tensor, of: str) -> Quantity:

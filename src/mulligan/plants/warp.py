@@ -40,7 +40,7 @@ class WarpSpec(TriggerSpec):
     displacement: float = 0.06
     grid: int = 4
     flow_seed: int = 0
-    steps: int = 300
+    steps: int = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
