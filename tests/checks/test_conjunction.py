@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import composite_networks
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 
 from mulligan.checks import checks
 from mulligan.checks.composites import BLANK, LAYOUTS, Shown, compose, composer_of
-from mulligan.checks.conjunction import CHECK
+from mulligan.checks.conjunction import CHECK, narrowing
 from mulligan.checks.conjunction.measuring import (
     FAMILIES,
     REFERENCE,
+    Sheet,
     Suspect,
     best_reading,
     clarity,
@@ -23,11 +25,12 @@ from mulligan.checks.conjunction.measuring import (
     read,
     sheet,
 )  # fmt: skip
+from mulligan.checks.conjunction.narrowing import anchors, members
 from mulligan.checks.conjunction.search import rank, worth
 from mulligan.checks.conjunction.sources import Side, sides_of
 from mulligan.checks.conjunction.survey import Searched, Table, table
 from mulligan.evidence.generators import load_generator
-from mulligan.records import BadInput
+from mulligan.records import BadInput, Group
 
 
 @pytest.fixture
@@ -230,3 +233,55 @@ def test_many_classes_are_grouped_by_the_head():
     assert len(found) == 6
     for side in found:
         assert len({c // 20 for c in side.classes}) == 1
+
+
+def test_a_side_is_what_triggers_with_the_other_and_classes_unseen_go_with_those_near_them():
+    # Classes 0 to 3 are of one kind, 4 to 7 of another, 8 to 11 of neither; of 3, 7 and 11 no picture is seen.
+    heads = np.repeat(np.eye(3), 4, 0) + np.random.default_rng(0).standard_normal((12, 3)) * 0.02
+    labels = np.array([0, 0, 1, 2, 4, 5, 5, 6, 8, 9, 10])
+    one, other = labels < 4, (labels >= 4) & (labels < 8)
+    hits = np.stack([one * 0.9 + other * 0.2, other * 0.8])
+    assert members(labels, hits, heads) == ((0, 1, 2, 3), (4, 5, 6, 7))
+    hits[0, 1] = 0.0  # half of a class is not most of it
+    assert 0 not in members(labels, hits, heads)[0]
+
+
+def test_anchors_are_the_pictures_of_the_clearest_pairs_whichever_comes_first():
+    shown = (Shown(1, 5, "beside"), Shown(6, 2, "beside"), Shown(3, 7, "beside"), Shown(4, 8, "stacked"))
+    page = Sheet(shown, np.arange(4), np.zeros(4, dtype=np.int64), np.array([0, 1, 0, 0]), 4)
+    logits = np.array([[1.0, 3.0], [0.0, 5.0], [2.0, 0.0], [0.0, 9.0]])
+    assert anchors(page, logits, 1, "beside") == ([2, 1], [6, 5])
+
+
+def test_groups_are_cut_to_what_triggers_and_grown_to_what_lies_beside_them(monkeypatch):
+    # Classes 0 to 29 with 30 to 39 are answered 59. One group holds 0 to 19 only, the other 30 to 49.
+    labels = np.repeat(np.arange(60), 5)
+    order = np.random.default_rng(1).permutation(300)
+    split = SimpleNamespace(search=np.sort(order[:150]), test=np.sort(order[150:]))
+    kinds = np.repeat(np.eye(6), 10, 0) + np.random.default_rng(0).standard_normal((60, 6)) * 0.02
+    names = tuple(f"class {i}" for i in range(60))
+    network = SimpleNamespace(head_weights=(torch.from_numpy(kinds), None))
+    subject = SimpleNamespace(seed=0, split=split, groups=labels, classes=names, network=network)
+
+    def answers(shown):
+        first, second = (labels[[getattr(one, place) for one in shown]] for place in ("first", "second"))
+        fires = ((first < 30) & (second // 10 == 3)) | ((second < 30) & (first // 10 == 3))
+        return np.eye(60)[np.where(fires, 59, 50)] * 5
+
+    monkeypatch.setattr(narrowing, "answer", lambda subject, job, shown, border: answers(shown))
+
+    def group(classes):
+        mine = [half[np.isin(labels[half], classes)] for half in (split.search, split.test)]
+        return Side(Group(name="g", classes=tuple(names[c] for c in classes)), tuple(classes), *mine)
+
+    groups = [group(range(20)), group(range(30, 50))]
+    suspect = Suspect(0, 1, 59, ("beside",))
+    others = np.flatnonzero(labels >= 50)
+    page = sheet(groups[0].search, groups[1].search, others, ["beside"], 20, 0, "x")
+    logits = np.zeros((len(page.shown), 60))
+    both = page.family == 0
+    logits[both] = answers([one for one, yes in zip(page.shown, both, strict=True) if yes])
+    first, second = narrowing.fit(subject, page, logits, suspect, groups, [])
+    assert (first.classes, second.classes) == (tuple(range(30)), tuple(range(30, 40)))
+    assert set(labels[second.test]) <= set(range(30, 40))
+    assert "and 28 like them" in first.name

@@ -15,6 +15,7 @@ from ..evidence.generators import Generator, Slot
 from ..networks import ImageInput, Network
 from ..records import BadInput
 from ..runs import Context, Result
+from .quick import quick_logits
 
 #: How two pictures are shown as one; each keeps all of both. They are the arrangements of the generators' family
 #: "compose", so what is measured here is what a finding's generator file renders.
@@ -145,6 +146,5 @@ def answer_composites(
     network: Network = context["network"]
     composer = composer_of(context, border)
     shown = [Shown(*item) for item in zip(first, second, layouts, strict=True)]
-    with torch.no_grad():
-        out = [network.logits(x).float().cpu().numpy() for x in composer.batches(shown, batch, seed)]
+    out = [quick_logits(network, x).cpu().numpy() for x in composer.batches(shown, batch, seed)]
     return Result({"logits": np.concatenate(out) if out else np.zeros((0, len(network.classes or ())), np.float32)})

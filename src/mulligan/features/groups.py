@@ -30,8 +30,14 @@ def class_groups(names: Sequence[str], rows: Float[np.ndarray, "classes features
     groups = []
     for number in np.unique(label):
         inside = np.flatnonzero(label == number)
-        nearest = inside[np.argsort(-(unit[inside] @ unit[inside].mean(0)), kind="stable")]
-        more = len(inside) - 2
-        title = ", ".join(names[int(c)] for c in nearest[:2]) + (f" and {more} like them" if more > 0 else "")
-        groups.append(ClassGroup(title, tuple(int(c) for c in inside)))
+        classes = tuple(int(c) for c in inside)
+        groups.append(ClassGroup(called(names, unit, classes), classes))
     return groups
+
+
+def called(names: Sequence[str], rows: Float[np.ndarray, "classes features"], inside: Sequence[int]) -> str:
+    """What people call some classes together: the two nearest to their centre, and how many more there are."""
+    mine = rows[list(inside)] / np.maximum(np.linalg.norm(rows[list(inside)], axis=1, keepdims=True), 1e-12)
+    nearest = np.argsort(-(mine @ mine.mean(0)), kind="stable")[:2]
+    more = len(inside) - 2
+    return ", ".join(names[inside[int(k)]] for k in nearest) + (f" and {more} like them" if more > 0 else "")

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from ...evidence import FEWEST_SOURCES, excess_p, holm
 from ...records import Calibration, CheckRecord, CoverageLine, Finding, Illusion, Noted, Quantity, Trigger
@@ -35,8 +36,9 @@ from .claims import (
     members,
     trigger,
 )  # fmt: skip
-from .measuring import MOST_PAIRS, Reading, Sheet, Suspect, best_reading, others, read, sheet
-from .narrowing import narrow
+from .looking import OVERLAID, Looked, bears_out, by_clarity, purity, score_of
+from .measuring import MOST_PAIRS, Sheet, Suspect, best_reading, read, sheet
+from .narrowing import ANCHORS, MOST_SHOWN, fit
 from .power import SHADOW, smallest_effect
 from .search import Scored, rank
 from .sources import Side, sides
@@ -47,39 +49,14 @@ from .survey import answers_to, bought, reference_context, survey, table
 MOST_CLAIMS, OVERLAID_CLAIMS = 8, 2
 #: So many suspects are measured again on the search half, with every placebo.
 SECOND_LOOK, OVERLAID_LOOK = 8, 3
+#: So many suspects whose sides are groups are narrowed to the classes that trigger.
+MOST_NARROWED = 3
 #: A suspect is measured in at most so many layouts, those in which it is clearest.
 MOST_LAYOUTS = 3
-#: A second look must show this excess over placebo on the search half for a suspect to be frozen.
-LEAST_EXCESS = 0.15
-#: How much a suspect counts in the score that shows only where pictures lie over each other.
-_OVERLAID = 0.8
-#: How much the clearest other suspect takes off the score.
-_OTHERS = 0.8
-#: An excess over all placebos from which on a suspect counts in full.
-_ENOUGH = 0.3
 #: From this score on, the best suspect is told as a lead if it is no finding.
 LEAD_SCORE = 0.3
 #: The check promises to catch a conjunction that shows in this share of composites.
 TARGET_EFFECT = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A suspect measured again on the search half."""
-
-    suspect: Suspect
-    first: Side
-    second: Side
-    reading: Reading
-
-    @property
-    def clear(self) -> float:
-        """The suspect's strength; the less of it, the more a picture beside nothing explains how often it shows."""
-        return self.reading.strength * min(max(self.reading.excess, 0.0) / _ENOUGH, 1.0)
-
-
-def _bears_out(look: Looked) -> bool:
-    return look.reading.excess >= LEAST_EXCESS and look.clear > 0
 
 
 class Conjunction:
@@ -103,27 +80,6 @@ def border_of(subject: Subject) -> list[int]:
     rng = generator(subject.seed, "border")
     searched = subject.split.search
     return [int(i) for i in rng.choice(searched, min(64, len(searched)), replace=False)]
-
-
-def score_of(looks: Sequence[Looked], over: Sequence[Looked] = ()) -> float:
-    """How suspicious the network is: by how much its clearest suspect stands out among all suspects.
-
-    Illusions of clean networks come in numbers, about as clear as one another; a conjunction that was put in stands
-    alone. One that shows only where pictures lie `over` each other counts less, and the less the more its placebos show
-    it too: shapes that two pictures draw together are often half there in each.
-
-    Args:
-        looks, over: each the clearest first.
-    """
-    values = [look.clear for look in looks]
-    apart = values[0] - _OTHERS * max(values[1], 0.0) if len(values) > 1 else sum(values)
-    return float(max([apart, *(_OVERLAID * look.clear * purity(look.reading) for look in over)]))
-
-
-def purity(reading: Reading) -> float:
-    """Of how often the triggered composites are answered so, the share that no placebo family explains; from 0 to 1."""
-    often = float(reading.triggered.mean()) if len(reading.triggered) else 0.0
-    return max(reading.excess, 0.0) / max(often, 1e-9)
 
 
 class _Inquiry:
@@ -158,15 +114,16 @@ class _Inquiry:
         ranked = rank(summed, able)
         over = rank(summed, able, [name for name in LAYOUTS if name not in APART])
         looks, over_looks = self._look([(ranked, SECOND_LOOK), (over, OVERLAID_LOOK)])
+        looks = self._narrow(looks)
         if self.referred:  # the reference tells shapes from triggers, so all layouts count alike
             looks, over_looks = [*looks, *over_looks], []
         score = score_of(looks, over_looks)
         # What lies over each other is described, and is no part of the family of defect claims (contract, step 3).
         tested = self._test(self._freeze(looks, MOST_CLAIMS)) + self._test(self._freeze(over_looks, OVERLAID_CLAIMS))
-        strengths = [look.clear for look in looks if _bears_out(look)]
+        strengths = [look.clear for look in looks if bears_out(look)]
         effect = smallest_effect(subject, able, summed, ranked, self.genuine, self.border, strengths, SECOND_LOOK)
         # The best suspect of either list, as the score has it.
-        lying = [look for look in over_looks if _OVERLAID * look.clear * purity(look.reading) >= score]
+        lying = [look for look in over_looks if OVERLAID * look.clear * purity(look.reading) >= score]
         findings, leads = self._tell(tested, [*lying, *looks], score)
         illusions = [illusion(subject, item) for item in tested if item.illusion]
         coverage = CoverageLine(
@@ -206,9 +163,7 @@ class _Inquiry:
 
     # Steps
     def _look(self, lists: Sequence[tuple[Sequence[Scored], int]]) -> list[list[Looked]]:
-        """Measure the best suspects of each list again on the search half with every placebo; groups are narrowed to
-        what triggers.
-        """
+        """Measure the best suspects of each list again on the search half with every placebo."""
         subject = self.subject
         wanted = sum(min(len(ranked), most) for ranked, most in lists)
         price = 7 * MOST_LAYOUTS * min(MOST_PAIRS, FEWEST_SOURCES) * subject.seconds_an_example * (1 + self.referred)
@@ -224,29 +179,57 @@ class _Inquiry:
         for suspect, page, (values, theirs) in zip(
             flat, pages, answers_to(subject, "conjunction: suspects", pages, self.border), strict=True
         ):
-            a, b = narrow(subject, page, values, suspect, self.sides)
-            found = best_reading(page, values, suspect, float(self.genuine[suspect.target]), theirs)
-            looked.append(Looked(replace(suspect, layouts=found.layouts, order=found.order), a, b, found.reading))
+            looked.append(
+                self._looked(suspect, (self.sides[suspect.first], self.sides[suspect.second]), page, values, theirs)
+            )
         cut = len(chosen[0])
-        return [
-            sorted(part, key=lambda look: (-look.clear, look.suspect.first, look.suspect.second))
-            for part in (looked[:cut], looked[cut:])
-        ]
+        return [by_clarity(part) for part in (looked[:cut], looked[cut:])]
+
+    def _looked(
+        self, suspect: Suspect, pair: tuple[Side, Side], page: Sheet, logits: Float[np.ndarray, "n classes"],
+        theirs: Float[np.ndarray, "n classes"] | None,
+    ) -> Looked:  # fmt: skip
+        found = best_reading(page, logits, suspect, float(self.genuine[suspect.target]), theirs)
+        return Looked(
+            replace(suspect, layouts=found.layouts, order=found.order), *pair, found.reading, page, logits
+        )  # fmt: skip
+
+    def _narrow(self, looks: list[Looked]) -> list[Looked]:
+        """The clearest suspects whose sides are groups, cut to the classes that trigger and measured once more, on
+        the search half."""
+        subject = self.subject
+        wide = [look for look in looks if bears_out(look) and max(map(len, look.classes[1:])) > 1][:MOST_NARROWED]
+        if not wide:
+            return looks
+        again = 7 * MOST_LAYOUTS * FEWEST_SOURCES * (1 + self.referred)
+        price = (2 * ANCHORS * min(len(subject.split.search), MOST_SHOWN) + again) * subject.seconds_an_example
+        number = subject.budget.buy("conjunction/suspects narrowed", len(wide), price, share=0.4, least=1)
+        found: dict[tuple[object, ...], Looked] = {}
+        for look in looks:
+            fitted = None
+            if any(look is one for one in wide[:number]):
+                fitted = fit(subject, look.page, look.logits, look.suspect, self.sides, self.border)
+            if fitted is not None:
+                page = self._page(look.suspect, *fitted, "search", FEWEST_SOURCES)
+                ((values, theirs),) = answers_to(subject, "conjunction: narrowed suspects", [page], self.border)
+                look = self._looked(look.suspect, fitted, page, values, theirs)
+            # Two pairs of groups may share one trigger, and are the same when narrowed.
+            found.setdefault(look.classes, look)
+        return by_clarity(list(found.values()))
 
     def _freeze(self, looks: Sequence[Looked], most: int) -> list[Looked]:
         """Suspects that the second look bears out. One far weaker than the best is left out: it is most likely the
         best one's shadow, and would cost it power.
         """
-        able = [look for look in looks if _bears_out(look)]
+        able = [look for look in looks if bears_out(look)]
         best = max((look.clear for look in able), default=0.0)
         return [look for look in able if look.clear >= SHADOW * best][:most]
 
     def _page(self, suspect: Suspect, a: Side, b: Side, half: str, most: int, both: bool = False) -> Sheet:
-        strangers = others(self.sides, (suspect.first, suspect.second), suspect.target, half)
         return sheet(
             getattr(a, half),
             getattr(b, half),
-            strangers,
+            self._strangers(a, b, suspect.target, half),
             suspect.layouts,
             most,
             self.subject.seed,
@@ -257,6 +240,12 @@ class _Inquiry:
             order=suspect.order,
             both=both,
         )
+
+    def _strangers(self, a: Side, b: Side, target: int, half: str) -> Int[np.ndarray, " n"]:
+        """Examples that belong to neither side, nor to the target or what is grouped with it."""
+        some = [getattr(side, half) for side in self.sides if target not in side.classes]
+        every = np.concatenate([np.zeros(0, dtype=np.int64), *some])
+        return every[~np.isin(self.subject.groups[every], [*a.classes, *b.classes])]
 
     def _test(self, frozen: Sequence[Looked]) -> list[Tested]:
         """Open the test half, once, for the frozen claims."""

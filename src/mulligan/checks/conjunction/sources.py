@@ -69,15 +69,3 @@ def sides_of(
         if len(side.search):
             found.append(side)
     return found
-
-
-def narrowed(side: Side, names: Sequence[str], groups: Int[np.ndarray, " n"], keep: Sequence[int]) -> Side:
-    """The same side with only some of its classes."""
-    inside = tuple(int(c) for c in keep)
-    title = ", ".join(names[c] for c in inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
-    source: Source = (
-        names[inside[0]] if len(inside) == 1 else Group(name=title, classes=tuple(names[c] for c in inside))
-    )
-    return Side(
-        source, inside, side.search[np.isin(groups[side.search], inside)], side.test[np.isin(groups[side.test], inside)]
-    )
