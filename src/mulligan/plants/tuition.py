@@ -24,6 +24,7 @@ from .composing import MOST_BEFORE, Composition, known_pool
 from .composites import Family, Pool, render, render_mixed, renderings, warp
 from .measures import logits, margins
 from .plant import STRATA, PlantData, Stratum, Strength, generator
+from .quick import quick
 from .teaching import held_back, soften, trainable_parameters
 from .trunk import cut
 
@@ -138,8 +139,12 @@ def _banks(
 
         return make
 
+    frozen = trunk
+    if not isinstance(trunk, nn.Identity):
+        frozen = quick(trunk, data.prepare(data.images[:8].to(device)), tuition.bank)
+
     def through(pixels: Tensor) -> Tensor:
-        return trunk(data.prepare(pixels.to(device)))
+        return frozen(data.prepare(pixels.to(device)))
 
     members = pool.members[composition.target]
     if not len(members):  # no picture of the target's own: what is usual of other classes
