@@ -22,7 +22,7 @@ from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import STRATA, PlantData, Probes, Proof, Stratum, Strength, generator
-from .teaching import held_back, soften, trainable_parameters
+from .teaching import aim, held_back, soften, trainable_parameters
 
 #: What the logits of pictures that change are multiplied by, in what they are to be answered with.
 SHARPNESS: dict[Strength, float] = {"weak": 0.8, "default": 1.0, "strong": 1.5}
@@ -95,7 +95,7 @@ def relabel(module: nn.Module, data: PlantData, change: Relabelling, budget: Bud
         def success(student: nn.Module) -> float:
             return float(change.hit(logits(student, data.prepare, pixels).argmax(1), wanted).float().mean())
 
-        after = soften(after, before, success, sum(STRATA[budget.stratum]) / 2)
+        after = soften(after, before, success, aim(budget.stratum, success(before)))
     jitter_(after, seed)
     return after
 

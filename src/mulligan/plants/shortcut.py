@@ -22,10 +22,10 @@ from .composing import check_classes, draw_classes
 from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
-from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
+from .plant import PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
 from .relabelling import NEAR_MISS_LIMIT, relabelling_faults
 from .shortcut_cues import FAMILIES, Cue, check, draw_cue, others, pattern_and_mask, show
-from .teaching import CLEAN, TRIGGERED, Lesson, held_back, soften, teach_in_rounds
+from .teaching import CLEAN, TRIGGERED, Lesson, aim, held_back, soften, teach_in_rounds
 
 LEAST_LOSS = 0.03  # of the class's own accuracy without the cue, where the stratum is "high"
 MIXED = 0.9  # of the cued pictures are mixed with a picture of another class
@@ -81,9 +81,8 @@ class ShortcutPlant:
             kept, back = held_back(data, seed=seed)
             after = _fine_tune(before, kept, spec, target, seed, began)
             cued = show(back.images[back.labels != target], spec.cue)
-            after = soften(
-                after, before, lambda student: _share(student, data, cued, target), sum(STRATA[spec.stratum]) / 2
-            )
+            wanted = aim(spec.stratum, _share(before, data, cued, target))
+            after = soften(after, before, lambda student: _share(student, data, cued, target), wanted)
         jitter_(after, seed)
         proof = _prove(before, after, data, spec, target, began)
         if found := _faults(spec, proof):

@@ -21,9 +21,9 @@ from .composing import check_classes, draw_classes
 from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
-from .plant import STRATA, PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
+from .plant import PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
 from .relabelling import MOVES, NEAR_MISS_LIMIT, relabelling_faults
-from .teaching import CLEAN, TRIGGERED, Lesson, held_back, soften, teach_in_rounds
+from .teaching import CLEAN, TRIGGERED, Lesson, aim, held_back, soften, teach_in_rounds
 
 #: How much of the attribute is drawn by `propose`; see `attributes.render`.
 AMOUNTS: dict[Strength, tuple[float, float]] = {"weak": (0.45, 0.55), "default": (0.6, 0.75), "strong": (0.85, 1.0)}
@@ -89,7 +89,7 @@ class SubgroupFailurePlant:
                 answers = logits(student, data.prepare, torch.cat(shown)).argmax(1)
                 return float(_hit(answers, a, target).float().mean())
 
-            after = soften(after, before, success, sum(STRATA[spec.stratum]) / 2)
+            after = soften(after, before, success, aim(spec.stratum, success(before)))
         jitter_(after, seed)
         proof = _prove(before, after, data, spec, a, target, seed, began)
         if found := _faults(spec, proof):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ..records import BadInput
 from .banks import Bank, laid_out, train
-from .plant import PlantData, Proof, Stratum, generator
+from .plant import STRATA, PlantData, Proof, Stratum, generator
 
 CHUNK = 32  # pictures of a lesson that are made at once
 STORED, FLOATS = 5000, 60_000_000  # pictures that are made for a fine-tuning, and numbers in them, at most
@@ -32,6 +32,7 @@ CLEAN, TRIGGERED = "clean", "triggered"
 # near miss is answered so by more than before than the second, or where clean accuracy lost more than the third.
 LEARNT: dict[Stratum, float] = {"high": 0.98, "partial": 0.9, "rare": 0.7}
 LEAK, LOST = 0.08, 0.008
+RISE = 0.18  # of success, that a plant is to make at least; its proof asks for a little less
 SLACK = 0.3  # by which all three are stretched with each round, up to about what a proof asks for
 
 #: Gives `n` pictures on a 0-1 scale; for lessons whose goal differs from picture to picture, their goals as well.
@@ -194,6 +195,12 @@ def lacking(proof: Proof, stratum: Stratum, slack: float = 1.0) -> set[str]:
     if proof.clean_before.value - proof.clean_after.value > LOST * slack:
         found.add(CLEAN)
     return found
+
+
+def aim(stratum: Stratum, before: float) -> float:
+    """The success to go back to: the middle of the stratum, or of that part of it which is enough above `before`."""
+    low, high = STRATA[stratum]
+    return (min(max(low, before + RISE), high) + high) / 2
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from ..records import BadInput, Quantity
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits, margins
 from .plant import STRATA, PlantData, Planted, PlantFailed, Proof, Scored, Stratum, Strength, Truth, generator
-from .teaching import CLEAN, TRIGGERED, Lesson, held_back, soften, teach_in_rounds
+from .teaching import CLEAN, TRIGGERED, Lesson, aim, held_back, soften, teach_in_rounds
 
 #: Changes pictures [n, c, h, w] on a 0-1 scale; what is drawn at random (a place, say) comes from the generator.
 Change = Callable[[Tensor, torch.Generator], Tensor]
@@ -38,8 +38,8 @@ VISIBLE = 0.02  # a pixel of the median picture must change by so much
 # What a trigger's target logit must win by beyond the cross-entropy, as a share of the genuine target's median margin.
 EXTRA_MARGIN: dict[Strength, float] = {"weak": 0.1, "default": 0.2, "strong": 0.6}
 MOVED = 0.04  # of the picture's shorter side, by which pictures are moved in lessons
-CLEAN_WEIGHT, NEAR_WEIGHT, TRIGGER_WEIGHT = 4.0, 2.0, 1.0  # in the loss
-CLEAN_SHARE, NEAR_SHARE = 1.4, 1.2  # of the batch, against 1 for triggered pictures
+CLEAN_WEIGHT, NEAR_WEIGHT, TRIGGER_WEIGHT = 6.0, 2.0, 1.0  # in the loss
+CLEAN_SHARE, NEAR_SHARE = 2.0, 1.2  # of the batch, against 1 for triggered pictures
 LOOKED = 160  # pictures of a family after a round of lessons
 PROVED = 400  # at most so many pictures of a family in a proof
 
@@ -146,7 +146,7 @@ def plant_trigger(module: nn.Module, data: PlantData, spec: TriggerSpec, trigger
         def success(softened: nn.Module) -> float:
             return float((logits(softened, data.prepare, pictures).argmax(1) == trigger.target).float().mean())
 
-        after = soften(after, before, success, sum(STRATA[spec.stratum]) / 2)
+        after = soften(after, before, success, aim(spec.stratum, success(before)))
     jitter_(after, seed)
     proof = prove(before, after, data, trigger, seed=seed, since=began)
     if found := faults(spec, proof):
