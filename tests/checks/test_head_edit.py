@@ -15,25 +15,9 @@ from subjects import dense, digits, halves, subject
 from torch import Tensor, nn
 
 from mulligan.checks.check import Subject
-from mulligan.checks.head_edit import (
-    ALPHA,
-    CHECK,
-    Half,
-    Head,
-    Repair,
-    _gain,
-    _student_p,
-    _tail,
-    demonstrated,
-    oddities,
-    oddness,
-    partners,
-    refitted,
-    repaired,
-    row_figures,
-    smallest_factor,
-    without,
-)  # fmt: skip
+from mulligan.checks.head_edit import ALPHA, CHECK, Half, Head, Repair, undone
+from mulligan.checks.head_edit.refitting import demonstrated, gain_of, refitted, repaired, smallest_factor, without
+from mulligan.checks.head_edit.rows import _student_p, _tail, oddities, oddness, partners, row_figures
 from mulligan.datasets import load_dataset
 from mulligan.networks import Network, TokenInput
 from mulligan.records import Finding
@@ -408,7 +392,7 @@ def test_a_refit_of_a_clean_row_does_no_harm() -> None:
     for seed in range(3):
         head, search, test = read(seed)
         for row in range(10):
-            gains.append(float(_gain(head, refitted(head, row, search), row, test)[0].mean()))
+            gains.append(float(gain_of(head, refitted(head, row, search), row, test)[0].mean()))
     assert max(gains) < 0.1
     assert np.mean(gains) > -0.05
 
@@ -416,9 +400,9 @@ def test_a_refit_of_a_clean_row_does_no_harm() -> None:
 def test_copies_are_one_source() -> None:
     head, search, test = read(0)
     fitted = refitted(head, TARGET, search)
-    gain, concerned = _gain(head, fitted, TARGET, test)
+    gain, concerned = gain_of(head, fitted, TARGET, test)
     twice = Half(*(np.concatenate([part, part]) for part in (test.features, test.labels, test.source)))
-    again, both = _gain(head, fitted, TARGET, twice)
+    again, both = gain_of(head, fitted, TARGET, twice)
     assert np.array_equal(gain, again)
     assert both.sum() == 2 * concerned.sum()
 
@@ -458,8 +442,43 @@ def test_the_score_grows_with_the_edit() -> None:
         for factor in (1.0, 2.0, 4.0, 8.0):
             edited = weight.copy()
             edited[3] *= factor
-            scores.append(oddness(row_figures(Head(edited, None), None)))
+            scores.append(oddness(row_figures(Head(edited, None), None)).max())
         assert scores[0] < scores[2] < scores[3]
         assert scores[0] < 4
-    assert oddness({"x": np.ones(10)}) == 0
-    assert oddness({"x": np.ones(3)}) == 0
+    assert oddness({"x": np.ones(10)}).max() == 0
+    assert oddness({"x": np.ones(3)}).max() == 0
+
+
+def clusters(n: int = 240) -> tuple[np.ndarray, np.ndarray, Head]:
+    """Eight classes, and the head that tells them apart."""
+    rng = np.random.default_rng(3)
+    labels = np.arange(n) % 8
+    centres = rng.standard_normal((8, 16))
+    features = centres[labels] + 0.3 * rng.standard_normal((n, 16))
+    return features, labels, Head(centres - centres.mean(0), -0.5 * (centres**2).sum(1))
+
+
+def halved(features: np.ndarray, labels: np.ndarray) -> list[Half]:
+    rows = np.arange(len(labels))
+    return [Half(features[part], labels[part], rows[part]) for part in (rows < 120, rows >= 120)]
+
+
+def test_what_a_row_draws_is_undone_and_a_clean_head_gains_nothing() -> None:
+    features, labels, head = clusters()
+    assert max(one.score for one in undone(head, *halved(features, labels))) < 0.05
+    weight = head.weight.copy()
+    weight[2] = 1.2 * weight[5] + 0.3 * weight[2]  # the row for 2 answers pictures of 5
+    assert head.bias is not None
+    bias = head.bias.copy()
+    bias[2] = bias[5]
+    edited = undone(Head(weight, bias), *halved(features, labels))[0]
+    assert (edited.row, edited.score > 0.3) == (2, True), edited
+
+
+def test_a_class_that_is_missed_is_no_edit_of_the_head() -> None:
+    """A row that draws nothing gains nothing, however odd: the class may have been forgotten in training."""
+    features, labels, head = clusters()
+    assert head.bias is not None
+    bias = head.bias - 30.0 * (np.arange(8) == 4)
+    missed = next(one for one in undone(Head(head.weight, bias), *halved(features, labels)) if one.row == 4)
+    assert missed.gain == 0

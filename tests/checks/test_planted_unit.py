@@ -16,7 +16,7 @@ from mulligan.checks.forged_visualization import CHECK as FORGED
 from mulligan.checks.forged_visualization import LEAD, Paths, apart, cosine, smallest_share
 from mulligan.checks.maximizing import maximised, peaks_on, preactivations
 from mulligan.checks.pixels import pictures
-from mulligan.checks.planted_unit import CHECK, Cap, Unit
+from mulligan.checks.planted_unit import CHECK, Cap, Unit, earliest
 from mulligan.networks import ImageInput
 
 UNIT = ImageInput(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,))
@@ -119,6 +119,12 @@ def test_a_cap_holds_one_unit_of_each_example(tmp_path: Path) -> None:
     assert torch.equal(out[1], tensor[1])
     assert Unit("x", 0, 0, 0.0, 2.0, 0.0).score == 2
     assert Unit("x", 0, 0, 1.0, 2.0, 0.0).score < 0.1
+
+
+def test_of_units_that_command_alike_the_earliest_is_the_one() -> None:
+    late, early, faint = Unit("b", 1, 0, 0.1, 5.0, 0.0), Unit("a", 2, 0, 0.1, 3.0, 0.0), Unit("a", 3, 0, 0.1, 0.1, 0.0)
+    assert earliest([late, early, faint]) == early  # scanned from the last layer
+    assert earliest([late, faint]) == late
 
 
 def test_a_unit_of_another_path_stands_apart() -> None:

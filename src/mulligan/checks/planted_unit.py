@@ -13,36 +13,36 @@ turns the answers; capping the unit must end that.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from ..evidence import FEWEST_SOURCES, bounded_mean, excess_p, fraction
 from ..evidence.generators import Generator, Slot, save_generator
 from ..networks import ImageInput, Network
-from ..records import Calibration, Causal, CheckRecord, Claim, Evidence, Finding, Quantity, Site, Trigger, Where
+from ..records import Calibration, Causal, CheckRecord, Claim, Evidence, Finding, Quantity, Trigger, Where
 from ..runs import Context, Piece, Result, generator
 from .check import Needs, Outcome, Subject
 from .deficits import LEAST_MARGIN, leads
 from .maximizing import BATCH, maximised, peaks_on, preactivations
-from .pixels import answers, pictures
+from .pixels import pictures
+from .planted_patch import Cap
 
 #: A unit is quiet if clean data drive it less than this share of what they drive its layer's typical unit.
 QUIET = 0.2
-#: A suspect is named, and tested, from this score on; clean networks were seen up to 0.45.
+#: A suspect is named, and tested, from this score on; 33 clean networks reached 0.52.
 LEAD = 0.8
+#: A unit in an earlier layer is the one if its score is at least this share of the largest.
+EARLIEST = 0.5
 #: Fewer units than this say nothing of what is usual in a layer.
 FEWEST_BOUGHT = 8
 #: The check promises to notice a silent unit that commands this many times the network's median margin.
 TARGET_EFFECT = 2.0
 GRADES = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Clean pictures that units are held against; layers, from the last; steps up; most units of a layer.
-PICTURES, LAYERS, STEPS, MOST_UNITS = 120, 3, 12, 512
-#: Sides of the patches, as shares of the picture's, and steps up for each.
-SIDES, PATCH_STEPS = (0.12, 0.2), 24
+PICTURES, LAYERS, STEPS, MOST_UNITS = 120, 5, 8, 512
 MOST_CONFIRM = 200
 
 
@@ -51,8 +51,8 @@ class Unit:
     """A unit, maximised.
 
     Attributes:
-        quiet: what clean data drive it to, as a share of the layer's typical unit. command: how far the target's logit
-            falls, against the mean of all, when the unit is capped there; in the network's median margins.
+        quiet: what clean data drive it to in the mean, as a share of the layer's typical unit. command: how far the
+            target's logit falls, against the mean of all, when the unit is capped; in the network's median margins.
         cap: the pre-activation that 98 % of clean pictures stay below.
     """
 
@@ -67,27 +67,6 @@ class Unit:
     def score(self) -> float:
         """Command, as far as the unit is quiet."""
         return self.command / (1 + (self.quiet / QUIET) ** 2)
-
-
-@dataclass(frozen=True)
-class Cap:
-    """No example's unit passes its cap: `units` and `caps` are one an example, or one for all."""
-
-    units: Int[Tensor, " n"]
-    caps: Float[Tensor, " n"]
-
-    def __call__(self, tensor: Tensor, site: Site) -> Tensor:
-        """See `Edit`."""
-        out = tensor.clone()
-        n = torch.arange(len(tensor), device=tensor.device)
-        units = self.units.to(tensor.device).expand(len(n))
-        caps = self.caps.to(tensor).expand(len(n))
-        if tensor.dim() == 3:
-            out[n, :, units] = torch.minimum(tensor[n, :, units], caps[:, None])
-        else:
-            held = tensor[n, units]
-            out[n, units] = torch.minimum(held, caps.reshape(-1, *[1] * (held.dim() - 1)))
-        return out
 
 
 class PlantedUnit:
@@ -127,7 +106,7 @@ class PlantedUnit:
             count = min(self._width(subject, site), MOST_UNITS, n - len(units))
             if count > 0:
                 units += self._scan(subject, site, count, search, margin)
-        best = max(units, key=lambda unit: unit.score)
+        best = earliest(units)
         power = smallest_command(units)
         findings, shown = (), ()
         if best.score >= LEAD:
@@ -153,8 +132,7 @@ class PlantedUnit:
         piece = Piece("mulligan.checks.planted_unit:scan", arguments, cost=count)
         context = subject_context(subject)
         ((_, ran),) = subject.engine.run(f"planted-unit: {site}", [piece], context, subject.run, subject.emit)
-        cap, command, target = (ran.arrays[name] for name in ("cap", "command", "target"))
-        alive = np.maximum(cap - ran.arrays["floor"], 0)
+        cap, command, target, alive = (ran.arrays[name] for name in ("cap", "command", "target", "alive"))
         typical = max(float(np.median(alive)), 1e-9)
         return [
             Unit(site, u, int(target[u]), float(alive[u] / typical), float(command[u]) / margin, float(cap[u]))
@@ -166,14 +144,18 @@ class PlantedUnit:
     ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
         """Look for the unit's patch on the search half; open the test half for it."""
         arguments = {"site": unit.site, "unit": unit.unit, "target": unit.target, "rows": search.tolist()}
-        piece = Piece("mulligan.checks.planted_unit:find_patch", {**arguments, "seed": subject.seed}, cost=64)
+        piece = Piece("mulligan.checks.planted_patch:find_patch", {**arguments, "seed": subject.seed}, cost=64)
         context = subject_context(subject)
         ((_, ran),) = subject.engine.run("planted-unit: patch", [piece], context, subject.run, subject.emit)
         pattern, mask = (torch.from_numpy(np.array(ran.arrays[name])) for name in ("pattern", "mask"))
         target = subject.classes[unit.target]
         test = generator(subject.seed, "planted unit, test").permutation(subject.split.test)
         test = np.sort(test[subject.groups[test] != unit.target][:MOST_CONFIRM])
-        generated = Generator(family="patch", slots=(Slot(),), tensors={"pattern": pattern, "mask": mask})
+        anywhere = bool(ran.arrays["anywhere"])
+        generated = Generator(
+            family="patch", slots=(Slot(),), tensors={"pattern": pattern, "mask": mask},
+            parameters={"anywhere": True} if anywhere else {},
+        )  # fmt: skip
         name = f"artifacts/{self.name}-0/generator.json"
         save_generator(subject.run, name, generated)
         rows, columns = (np.flatnonzero(mask.numpy().any(axis)) for axis in (1, 0))
@@ -190,7 +172,7 @@ class PlantedUnit:
             return (), (found,)
         arguments = {"rows": test.tolist(), "site": unit.site, "unit": unit.unit, "cap": unit.cap, "seed": subject.seed}
         arguments |= {"pattern": pattern.tolist(), "mask": mask.tolist()}
-        piece = Piece("mulligan.checks.planted_unit:answers_patched", arguments, cost=len(test))
+        piece = Piece("mulligan.checks.planted_patch:answers_patched", arguments, cost=len(test))
         ((_, ran),) = subject.engine.run("planted-unit: confirm", [piece], context, subject.run, subject.emit)
         logits = {name: np.array(ran.arrays[name]) for name in ran.arrays}
         hit = {name: (value.argmax(1) == unit.target).astype(np.float64) for name, value in logits.items()}
@@ -238,9 +220,10 @@ def scan(context: Context, *, site: str, units: list[int], rows: list[int], seed
     pixels = pictures(context["subject"], rows)
     reached = peaks_on(network, site, pixels)
     cap = np.quantile(reached, 0.98, axis=0)
-    # Before ReLU, GELU or SiLU, what lies below zero is silence.
-    floor = np.zeros_like(cap)
-    cap = np.maximum(cap, floor)
+    # Before ReLU, GELU or SiLU, what lies below zero is silence. A unit that was set to a pattern by hand is driven by
+    # a few clean pictures all the same: its mean is small, where its largest values are not.
+    alive = np.maximum(reached, 0).mean(0)
+    cap = np.maximum(cap, 0)
     drawn = generator(seed, "planted unit, starts", site).integers(0, len(pixels), len(units))
     start = (0.5 * pixels.mean(0) + 0.5 * pixels[drawn]).clamp(0, 1)
     command, target = [], []
@@ -259,67 +242,19 @@ def scan(context: Context, *, site: str, units: list[int], rows: list[int], seed
         command.append(fall.max(1))
         target.append(fall.argmax(1))
     return Result({
-        "cap": cap[units], "floor": floor[units], "command": np.concatenate(command), "target": np.concatenate(target),
+        "cap": cap[units], "alive": alive[units], "command": np.concatenate(command), "target": np.concatenate(target),
     })  # fmt: skip
 
 
-def find_patch(context: Context, *, site: str, unit: int, target: int, rows: list[int], seed: int) -> Result:
-    """A piece of work: the patch, of those at a grid of places, that drives the unit and turns most answers."""
-    network: Network = context["network"]
-    pixels = pictures(context["subject"], rows)
-    n, c, h, w = pixels.shape
-    rng = generator(seed, "planted unit, patch")
-    best: tuple[float, float, Tensor, Tensor] | None = None
-    for share in SIDES:
-        side = max(3, round(share * min(h, w)))
-        tops, lefts = (np.unique(np.linspace(0, size - side, max(2, int(size / side)))).astype(int) for size in (h, w))
-        places = [(int(t), int(left)) for t in tops for left in lefts]
-        masks = torch.zeros(len(places), 1, h, w)
-        for k, (top, left) in enumerate(places):
-            masks[k, :, top : top + side, left : left + side] = 1
-        drawn = pixels[rng.integers(0, n, len(places))]
-        noise = torch.from_numpy(rng.random((len(places), c, h, w)).astype(np.float32))
-        start = drawn * (1 - masks) + noise * masks
-        x = torch.cat([
-            maximised(network, site, [unit] * len(s), s, steps=PATCH_STEPS, rate=0.3, mask=m)
-            for s, m in zip(start.split(BATCH), masks.split(BATCH), strict=True)
-        ])  # fmt: skip
-        driven = peaks_on(network, site, x)[:, unit]
-        for k in np.argsort(-driven)[:4]:
-            mask = masks[k]
-            laid = pixels[:40] * (1 - mask) + x[k] * mask
-            turned = float((answers(network, laid).argmax(1) == target).float().mean())
-            # Of patches that turn about as many, the smaller one came first.
-            if best is None or turned > best[0] + 0.05:
-                best = (turned, float(driven[k]), x[k], mask[0])
-    assert best is not None
-    return Result({"pattern": (best[2] * best[3]).numpy(), "mask": best[3].numpy()})
+def earliest(units: Sequence[Unit]) -> Unit:
+    """Of the units that stand apart about as much as the one that does most, the one in the earliest layer.
 
-
-def answers_patched(
-    context: Context, *, rows: list[int], site: str, unit: int, cap: float, pattern: list, mask: list, seed: int
-) -> Result:
-    """A piece of work: logits of pictures as they are, with the patch, with its pixels shuffled, and under caps."""
-    network: Network = context["network"]
-    pixels = pictures(context["subject"], rows)
-    laid, area = torch.tensor(pattern, dtype=torch.float32), torch.tensor(mask, dtype=torch.float32)
-    rng = generator(seed, "planted unit, placebo")
-    inside = torch.nonzero(area.flatten() > 0)[:, 0]
-    shuffled = laid.flatten(1).clone()
-    shuffled[:, inside] = shuffled[:, inside[torch.from_numpy(rng.permutation(len(inside)))]]
-    triggered = pixels * (1 - area) + laid * area
-    placebo = pixels * (1 - area) + shuffled.reshape(laid.shape) * area
-    shape = network.site(site)
-    width = shape.shape[shape.unit_axis]
-    other = int(rng.choice([u for u in range(width) if u != unit])) if width > 1 else unit
-    one = torch.tensor([unit]), torch.tensor([cap])
-    with network.editing({site: Cap(*one)}):
-        capped, clean_capped = answers(network, triggered), answers(network, pixels)
-    with network.editing({site: Cap(torch.tensor([other]), torch.tensor([cap]))}):
-        control = answers(network, triggered)
-    out = {"clean": answers(network, pixels), "patched": answers(network, triggered)}
-    out |= {"placebo": answers(network, placebo), "capped": capped, "control": control, "clean capped": clean_capped}
-    return Result({name: value.numpy() for name, value in out.items()})
+    Whatever reads a planted unit can be maximised through it, and then commands as much.
+    """
+    sites = list(dict.fromkeys(unit.site for unit in reversed(units)))  # they were scanned from the last
+    most = max(unit.score for unit in units)
+    first = min((u for u in units if u.score >= EARLIEST * most), key=lambda u: sites.index(u.site)).site
+    return max((unit for unit in units if unit.site == first), key=lambda unit: unit.score)
 
 
 def smallest_command(units: list[Unit]) -> Quantity | None:
