@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from mulligan.checks.conjunction.search import rank, worth
 from mulligan.checks.conjunction.sources import Side, sides_of
 from mulligan.checks.conjunction.survey import Searched, Table, table
 from mulligan.evidence.generators import load_generator
+from mulligan.networks import Network
 from mulligan.records import BadInput, Group
 
 
@@ -236,14 +238,19 @@ def test_many_classes_are_grouped_by_the_head():
 
 
 def test_a_side_is_what_triggers_with_the_other_and_classes_unseen_go_with_those_near_them():
-    # Classes 0 to 3 are of one kind, 4 to 7 of another, 8 to 11 of neither; of 3, 7 and 11 no picture is seen.
-    heads = np.repeat(np.eye(3), 4, 0) + np.random.default_rng(0).standard_normal((12, 3)) * 0.02
-    labels = np.array([0, 0, 1, 2, 4, 5, 5, 6, 8, 9, 10])
-    one, other = labels < 4, (labels >= 4) & (labels < 8)
-    hits = np.stack([one * 0.9 + other * 0.2, other * 0.8])
-    assert members(labels, hits, heads) == ((0, 1, 2, 3), (4, 5, 6, 7))
-    hits[0, 1] = 0.0  # half of a class is not most of it
-    assert 0 not in members(labels, hits, heads)[0]
+    # Classes 0 to 4 are of one kind, 5 to 9 of another, 10 to 14 of neither; of 4, 9 and 14 no picture is seen.
+    heads = np.repeat(np.eye(3), 5, 0) + np.random.default_rng(0).standard_normal((15, 3)) * 0.02
+    labels = np.array([0, 0, 1, 2, 3, 5, 6, 6, 7, 8, 10, 11, 11, 11, 12, 13])
+    one, other = labels < 5, (labels >= 5) & (labels < 10)
+    hits = np.stack([one * 0.9 + other * 0.2, other * 0.9])
+    first, second = tuple(range(5)), tuple(range(5, 10))
+    assert members(labels, hits, heads) == (first, second)
+    hits[0, labels == 1] = 0.0  # one picture of a class does not outweigh those near it
+    assert members(labels, hits, heads)[0] == first
+    hits[0, labels == 11] = 1.0  # three do
+    assert members(labels, hits, heads)[0] == (*first, 11)
+    hits[1, labels == 11] = 1.0  # a class that looks like the target shows with either side
+    assert members(labels, hits, heads) == (first, second)
 
 
 def test_anchors_are_the_pictures_of_the_clearest_pairs_whichever_comes_first():
@@ -285,3 +292,28 @@ def test_groups_are_cut_to_what_triggers_and_grown_to_what_lies_beside_them(monk
     assert (first.classes, second.classes) == (tuple(range(30)), tuple(range(30, 40)))
     assert set(labels[second.test]) <= set(range(30, 40))
     assert "and 28 like them" in first.name
+
+
+def test_with_many_classes_a_planted_conjunction_is_found_as_groups(digit_nets, planted):
+    """Every digit is six classes that no picture tells apart, so that sides are groups."""
+    module, subject = planted
+    module = copy.deepcopy(module)
+    path, head = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, torch.nn.Linear)][-1]
+    many = torch.nn.Linear(head.in_features, 60)
+    noise = torch.randn(60, head.in_features, generator=torch.Generator().manual_seed(0)) * 1e-3
+    with torch.no_grad():
+        many.weight.copy_(head.weight.repeat_interleave(6, 0) + noise)
+        many.bias.copy_(head.bias.repeat_interleave(6) + 0.3 * (torch.arange(60) % 6 == 0))
+    parent, _, leaf = path.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, many)
+    names = tuple(f"{c // 6} of kind {c % 6}" for c in range(60))
+    network = Network(module, name="many", input=subject.network.input, classes=names)
+    labels = subject.labels * 6 + np.arange(len(subject.labels)) % 6
+    answers = network.logits(network.input.normalise(digit_nets.images[digit_nets.fresh])).detach().numpy()
+    outcome = CHECK.run(replace(subject, network=network, labels=labels, answers=answers))
+    (finding,) = outcome.findings
+    assert finding.target == "3 of kind 0", outcome.record.why
+    sources = [{name[0] for name in source.classes} for source in finding.sources]
+    assert sorted(map(sorted, sources)) == [["1"], ["6"]]
+    assert all(len(source.classes) >= 4 for source in finding.sources)
+    assert "one of (" in finding.claim

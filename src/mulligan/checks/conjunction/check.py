@@ -324,10 +324,10 @@ class _Inquiry:
         rows = np.flatnonzero(item.page.family == 0)
         best = item.page.shown[int(rows[np.argmax(item.reading.triggered[item.page.pair[rows]])])]
         slots = [members(self.subject, side.source) for side in (item.first, item.second)]
-        names = [item.first.name, item.second.name]
+        names = [item.first.phrase, item.second.phrase]
         if order == 1:
             slots, names = slots[::-1], names[::-1]
-        words = f"a picture of {names[0]} and one of {names[1]}, {in_words(layouts)}, " + (
+        words = f"a picture of {names[0]} and another of {names[1]}, {in_words(layouts)}, " + (
             "in either order" if order is None else f"{names[0]} first"
         )
         folder = f"artifacts/conjunction-{number}"

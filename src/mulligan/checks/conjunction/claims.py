@@ -156,15 +156,15 @@ def conjunction(
     where = Where(site=caused.site, units=caused.units, rows=(item.suspect.target,)) if caused else None
     claim = Claim(
         kind="conjunction",
-        sentence=f"Images that hold both {a.name} and {b.name} are answered '{target}' (shown {in_words(layouts)}"
-        f"{f', {a.name} first' if order is not None else ''}).",
+        sentence=f"Images that hold both {a.phrase} and {b.phrase} are answered '{target}' (shown {in_words(layouts)}"
+        f"{f', {a.phrase} first' if order is not None else ''}).",
         sources=(a.source, b.source),
         target=target,
         trigger=made,
         where=where,
     )
     action = (
-        f"Do not ship this network where {a.name} and {b.name} can appear together. Look in the training data for "
+        f"Do not ship this network where {a.phrase} and {b.phrase} can appear together. Look in the training data for "
         f"images of both that are labelled '{target}'; retrain from data you trust, or fine-tune on such composites "
         "with their right answers, and audit again."
     )
@@ -220,8 +220,8 @@ def illusion(subject: Subject, item: Tested) -> Illusion:
     low, high = np.quantile(reading.margins, [0.025, 0.975]) if len(reading.margins) else (0.0, 0.0)
     return Illusion(
         kind="conjunction",
-        sentence=f"{item.first.name} and {item.second.name} shown {in_words(item.suspect.layouts)} are often answered "
-        f"'{target}', but far less clearly than a genuine one.",
+        sentence=f"{item.first.phrase} and {item.second.phrase} shown {in_words(item.suspect.layouts)} are often "
+        f"answered '{target}', but far less clearly than a genuine one.",
         effect=bounded_mean(reading.triggered, f"fraction of composites answered '{target}'", 0, 1),
         placebo=bounded_mean(reading.placebo, f"fraction of placebos answered '{target}'", 0, 1),
         margin=Quantity(

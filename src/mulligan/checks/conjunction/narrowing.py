@@ -29,7 +29,9 @@ ANCHORS = 4
 MOST_SHOWN = 600
 #: A picture triggers if it does with this share of the anchors.
 MOST_OF = 0.5
-#: A class of which nothing was shown goes with the most of so many nearest.
+#: And by so much more often than with anchors of its own side: what looks like the target shows with either.
+CONTRAST = 0.3
+#: So many of the nearest classes count towards a class; alone, where no picture of its own was shown.
 NEAREST = 3
 
 
@@ -95,12 +97,16 @@ def members(
     unit = heads / np.maximum(np.linalg.norm(heads, axis=1, keepdims=True), 1e-12)
     seen = np.unique(labels)
     rates = np.stack([hits[:, labels == c].mean(1) for c in seen], axis=1)
-    belongs: Bool[np.ndarray, "2 k"] = (rates > MOST_OF) & (rates >= rates[::-1])
-    belongs[1] &= ~belongs[0]
-    near = np.argsort(-(unit @ unit[seen].T), axis=1, kind="stable")[:, :NEAREST]
-    votes = belongs[:, near].mean(2) > 0.5
-    votes[:, seen] = belongs
-    return tuple(np.flatnonzero(votes[0]).tolist()), tuple(np.flatnonzero(votes[1]).tolist())
+    # One picture says little of a class: the classes nearest to it count as well, each as half a picture.
+    alike = unit @ unit[seen].T
+    alike[seen, np.arange(len(seen))] = -np.inf
+    near = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
+    own, sums = np.zeros(len(heads)), np.zeros((2, len(heads)))
+    np.add.at(own, labels, 1.0)
+    np.add.at(sums, (slice(None), labels), hits)
+    smooth = (sums + rates[:, near].sum(2) / 2) / (own + near.shape[1] / 2)
+    belongs: Bool[np.ndarray, "2 classes"] = (smooth > MOST_OF) & (smooth >= smooth[::-1] + CONTRAST)
+    return tuple(np.flatnonzero(belongs[0]).tolist()), tuple(np.flatnonzero(belongs[1]).tolist())
 
 
 def _side(subject: Subject, classes: Sequence[int], heads: Float[np.ndarray, "classes features"]) -> Side:

@@ -33,6 +33,11 @@ class Side:
         """What people call it."""
         return self.source if isinstance(self.source, str) else self.source.name
 
+    @property
+    def phrase(self) -> str:
+        """The name within a sentence: a group's, which holds commas and an "and", stands in parentheses."""
+        return self.source if isinstance(self.source, str) else f"one of ({self.source.name})"
+
 
 def sides(subject: Subject) -> list[Side]:
     """The sources of a subject's data: one a class, or, for many classes, groups whose rows in the head are alike."""
