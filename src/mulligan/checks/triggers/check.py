@@ -25,7 +25,7 @@ from .choosing import Ranked, rank
 from .confirming import Tested, confirm
 from .refining import Candidate, Refiner, row_of
 from .reporting import report
-from .survey import STEPS, Grounds, contrast, family_of, pair_residuals, survey
+from .survey import STEPS, Grounds, contrast, pair_residuals, survey
 
 #: At most so many pictures of a class are looked at in either half.
 MOST_A_CLASS = 40
@@ -152,41 +152,33 @@ def grounds_of(subject: Subject, able: np.ndarray) -> Grounds | str:
 
 def search(subject: Subject, grounds: Grounds) -> _Found:
     """Survey, and refine each kind's best suspect."""
-    found, pairs, paired = survey(subject, grounds)
+    seen = survey(subject, grounds)
     targets = np.array(grounds.targets)
     price = subject.seconds_an_example * 16 * 3 * 30
     strength = subject.budget.buy("triggers/refinements", 10, price, share=0.3, least=3) / 10
     refiner = Refiner(subject.context, grounds, strength)
-    best = {name: contrast(one.size.numpy().astype(np.float64)) for name, one in found.items()}
     candidates = []
-    for name, (row, value) in best.items():
-        target = int(targets[row])
-        if name == "patch":
-            sizes = found[name].size.clone()
-            sizes[row] = float("inf")
-            second = int(sizes.argmin())
-            seen, rival = (
-                [(family_of(k, refiner.x), row_of(found[k], which)) for k in ("patch", "blend")]
-                for which in (row, second)
-            )
-            candidates.append(refiner.patch(seen, target, value, rival=(int(targets[second]), rival)))
-        else:
-            one = refiner.look(name, row_of(found[name], row), target, value)
-            if name == "warp":
-                # Sizes of warps settle late, so the survey's are too rough: the runner-up gets the same refinement, and
-                # the ratio counts; so does how small the warp is, since large ones redraw the picture.
-                second = int(np.argsort(found[name].size.numpy(), kind="stable")[1])
-                rival = refiner.least(name, row_of(found[name], second), int(targets[second]))
-                settled = max(float(np.log(rival / one.size)), 0.0)
-                small = float(np.log(USUAL_WARP * one.features["extent"] / one.size))
-                one = replace(one, contrast=settled + 0.5 * small)
-            candidates.append(one)
-    if paired is not None:
-        residuals = pair_residuals(pairs, paired.size.numpy().astype(np.float64))
+    for name, found in seen.families.items():
+        row, value = contrast(found.size.numpy().astype(np.float64))
+        one = refiner.look(name, row_of(found, row), int(targets[row]), value)
+        if name == "warp":
+            # Sizes of warps settle late, so the survey's are too rough: the runner-up gets the same refinement, and the
+            # ratio counts; so does how small the warp is, since large ones redraw the picture.
+            second = int(np.argsort(found.size.numpy(), kind="stable")[1])
+            rival = refiner.least(name, row_of(found, second), int(targets[second]))
+            settled = max(float(np.log(rival / one.size)), 0.0)
+            small = float(np.log(USUAL_WARP * one.features["extent"] / one.size))
+            one = replace(one, contrast=settled + 0.5 * small)
+        candidates.append(one)
+    if seen.scan is not None:
+        apart = seen.scan.contrasts()
+        row = int(apart.argmax())
+        candidates.append(refiner.patch(seen.scan, int(targets[row]), float(apart[row])))
+    if seen.paired is not None:
+        residuals = pair_residuals(seen.pairs, seen.paired.size.numpy().astype(np.float64))
         row, value = contrast(np.exp(residuals))
-        source, target = pairs[row]
-        seen = [(family_of("patch", refiner.x), row_of(paired, row))]
-        candidates.append(refiner.patch(seen, target, value, source))
+        source, target = seen.pairs[row]
+        candidates.append(refiner.patch(None, target, value, source))
     return _Found(candidates, rank(candidates))
 
 

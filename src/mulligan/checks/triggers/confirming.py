@@ -112,7 +112,7 @@ def disordered(made: Generator, random: torch.Generator) -> tuple[Generator, Gen
     pattern = tensors[name]
     order = torch.randperm(pattern[0].numel(), generator=random)
     if "mask" in tensors:
-        inside = torch.nonzero(tensors["mask"].flatten() > 0.5)[:, 0]
+        inside = torch.nonzero(tensors["mask"].flatten() > 0.5 * tensors["mask"].max())[:, 0]
         order = torch.arange(pattern[0].numel())
         order[inside] = inside[torch.randperm(len(inside), generator=random)]
         moved = {"pattern": pattern.flip(1, 2), "mask": tensors["mask"].flip(0, 1)}

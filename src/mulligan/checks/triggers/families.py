@@ -206,25 +206,3 @@ class Thing:
             family="natural-object", parameters={"scale": [0.9, 1.1]},
             tensors={"object": both[:-1].clamp(0, 1), "alpha": both[-1].clamp(0, 1)},
         )  # fmt: skip
-
-
-class Windows:
-    """A patch that fills a window: rows differ in place and side, and the pattern is sought; sizes mean nothing."""
-
-    name, rate, start, least, most = "window", 0.3, 1.0, 1.0, 1.0
-
-    def __init__(self, shape: tuple[int, int, int], masks: Float[Tensor, "rows h w"]) -> None:
-        self.shape, self.masks = shape, masks
-
-    def begin(self, rows: int, random: torch.Generator) -> list[Tensor]:
-        """See `Family`."""
-        return [torch.randn(rows, *self.shape, generator=random) * 0.2]
-
-    def apply(self, parameters: Sequence[Tensor], size: Tensor, x: Many, random: torch.Generator) -> Many:
-        """See `Family`."""
-        return x + self.masks[:, None, None] * (torch.sigmoid(2 * parameters[0])[:, None] - x)
-
-    def generator(self, parameters: Sequence[Tensor], size: Tensor, row: int) -> Generator:
-        """See `Family`."""
-        pattern = torch.sigmoid(2 * parameters[0][row])
-        return Generator(family="patch", tensors={"pattern": pattern, "mask": self.masks[row]})

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ...evidence import Generator
 from ...runs import Context, derived_seed
-from .families import Thing, Windows
-from .inversion import Family, Inverted, invert, margins
-from .survey import Grounds, classwise, family_of, frozen, pixels, sourcewise
-from .windows import SIDES, attribution, concentration, window_masks
+from .families import Thing
+from .inversion import Inverted, invert, margins
+from .survey import SCAN_STEPS, Grounds, classwise, family_of, frozen, pixels, sourcewise
+from .windows import Scan, consensus, dosed
+from .windows import scan as scan_windows
 
 #: What was found is shown this much larger than the least that works: a trigger that somebody uses works with room to
 #: spare, and at the least size half the change is what is particular to the pictures searched on.
@@ -30,7 +31,7 @@ class Candidate:
     Attributes:
         target: class index. source: class index, or None for all. contrast: see `survey.contrast`.
         generator: what is shown. success, clarity: on pictures of the search half, as shown.
-        change: root mean square of the least change that works. side: of the window (patch), in pixels.
+        change: root mean square of the least change that works.
         size: of the least change, in the family's own measure. features: what the choice among kinds looks at.
     """
 
@@ -43,7 +44,6 @@ class Candidate:
     clarity: float
     change: float
     size: float
-    side: int | None = None
     features: dict[str, float] = field(default_factory=dict)
 
 
@@ -83,20 +83,6 @@ class Refiner:
     def _random(self, *key: object) -> torch.Generator:
         return torch.Generator().manual_seed(derived_seed(self.grounds.seed, "refine", *map(str, key)))
 
-    def _together(
-        self, targets: Int[Tensor, " rows"], source: int | None, each: int, random: torch.Generator
-    ) -> Callable:
-        """The same pictures for every row."""
-        if source is None:
-            return classwise(self.x, self.grounds.labels, targets, each, random)
-        draw = sourcewise(self.x, self.grounds.labels, [source], each, random)
-
-        def together() -> tuple[Tensor, Tensor]:
-            x, counts = draw()
-            return x[0], counts.expand(len(targets), -1)
-
-        return together
-
     def _draw(self, target: int, source: int | None, each: int, random: torch.Generator) -> Callable:
         if source is None:
             return classwise(self.x, self.grounds.labels, torch.tensor([target]), each, random)
@@ -111,7 +97,11 @@ class Refiner:
             draw = self._draw(target, source, REFINE_PICTURES, random)
             wanted = torch.tensor([target])
             least = invert(logits, family, wanted, draw, self.genuine, self.steps, random, begun=found)
-            change, field = self._measured(logits, family, least, clean, target, random)
+            with torch.no_grad():
+                change = float(
+                    (family.apply(least.parameters, least.size, clean[None], random)[0] - clean)
+                    .square().mean((1, 2, 3)).sqrt().median()
+                )
             final = least
             room = ROOM.get(kind)
             if room is not None:
@@ -127,11 +117,10 @@ class Refiner:
                 )
             made = family.generator(final.parameters, final.size, 0)
             success, clarity = rated(logits, made.render([clean], random), target, self.genuine)
-        side = max(2, round(0.19 * min(self.shape[1:])))
         return Candidate(
             kind=kind, target=target, source=source, contrast=contrast, generator=made, success=success,
             clarity=clarity, change=change, size=float(least.size),
-            features={"concentration": concentration(field, side), "extent": float(min(self.shape[1:]))},
+            features={"extent": float(min(self.shape[1:]))},
         )  # fmt: skip
 
     def least(self, kind: str, found: Inverted, target: int) -> float:
@@ -144,52 +133,42 @@ class Refiner:
             done = invert(logits, family, wanted, draw, self.genuine, self.steps, random, begun=found)
         return float(done.size[0])
 
-    def _measured(
-        self, logits: Callable, family: Family, found: Inverted, clean: Tensor, target: int, random: torch.Generator
-    ) -> tuple[float, Float[Tensor, "h w"]]:
-        with torch.no_grad():
-            shown = family.apply(found.parameters, found.size, clean[None], random)[0]
-        change = float((shown - clean).square().mean((1, 2, 3)).sqrt().median())
-        return change, attribution(logits, clean[:24], shown[:24], target, self.genuine)
-
-    def patch(
-        self, found: Sequence[tuple[Family, Inverted]], target: int, contrast: float, source: int | None = None,
-        rival: tuple[int, Sequence[tuple[Family, Inverted]]] | None = None,
-    ) -> Candidate:  # fmt: skip
-        """Find the smallest window in which a patch works, where the changes found act, and fill it.
+    def patch(self, scan: Scan | None, target: int, contrast: float, source: int | None = None) -> Candidate:
+        """Find what the network waits for where its clearest window is, and show it as faintly as will do.
 
         Args:
-            found: changes towards the target, by which windows are chosen. rival: the target that needed next to least,
-                with the changes towards it: what a window can do for it is what windows do by nature.
+            scan: of windows, for the grounds' targets; without one (for a single source) windows are scanned first.
         """
         kind = "patch" if source is None else "patch-by-source"
         random = self._random(kind, target, source)
         clean = self.shown_on(target, source)
-        short = min(self.shape[1:])
-        sides = sorted({3, *(max(2, round(share * short)) for share in SIDES)})
+        height, width = self.shape[1:]
         with frozen(self.context["network"]) as logits:
-            fields = [
-                self._measured(logits, family, one, clean, target, random)[1] for family, one in found
-            ]
-            masks, side_of = window_masks(fields, sides, 2 if len(fields) > 1 else 4)
-            mine = len(masks)
-            rows = torch.full((mine,), target)
-            if rival is not None:
-                other = self.shown_on(rival[0], source)
-                theirs = [self._measured(logits, family, one, other, rival[0], random)[1] for family, one in rival[1]]
-                more, _ = window_masks(theirs, sides[-2:], 2)
-                masks, rows = torch.cat([masks, more]), torch.cat([rows, torch.full((len(more),), rival[0])])
-            windows = Windows(self.shape, masks)
-            together = self._together(rows, source, 6, random)
-            tried = invert(logits, windows, rows, together, self.genuine, self.steps, random, fixed=True)
-            natural = float(tried.clarity[mine:].max()) if rival is not None else 0.0
-            best = _smallest(tried, side_of)
-            alone = Windows(self.shape, masks[best][None])
-            draw = self._draw(target, source, REFINE_PICTURES, random)
-            final = invert(
-                logits, alone, rows[:1], draw, self.genuine, self.steps, random, begun=row_of(tried, best), fixed=True
+            if scan is None:
+
+                def drawn(each: int) -> Callable:
+                    return self._draw(target, source, each, random)
+
+                wanted = torch.tensor([target])
+                scan = scan_windows(logits, drawn, wanted, self.genuine, self.shape, SCAN_STEPS, random)
+                row = 0
+            else:
+                row = self.grounds.targets.index(target)
+            (top, left), more = scan.place[row].tolist(), round(scan.side * 2 / 7)
+            region = torch.zeros(height, width)
+            region[max(0, top - more) : top + scan.side + more, max(0, left - more) : left + scan.side + more] = 1
+            draw = self._draw(target, source, 6, random)
+            pattern, mask = consensus(
+                logits, draw, target, self.genuine, region, self.shape, 2 * self.steps, random
             )
-            made = alone.generator(final.parameters, final.size, 0)
+
+            def leads(dose: float) -> float:
+                return rated(logits, clean + dose * mask * (pattern - clean), target, self.genuine)[1]
+
+            # What a window can be made to do without a patch takes all of it, or is not clear.
+            dense = max(leads(1.0), 0.0) * float(region.sum() / mask.sum().clamp(min=1))
+            contrast = (max(contrast, 0.0) * dense) ** 0.5 if source is None else contrast
+            made = Generator(family="patch", tensors={"pattern": pattern, "mask": mask * dosed(leads)})
             shown = made.render([clean], random)
             success, clarity = rated(logits, shown, target, self.genuine)
             loose = Generator(family="patch", parameters={"anywhere": True}, tensors=made.tensors)
@@ -198,12 +177,8 @@ class Refiner:
         return Candidate(
             kind=kind, target=target, source=source, contrast=contrast, generator=made, success=success,
             clarity=clarity, change=float((shown - clean).square().mean((1, 2, 3)).sqrt().median()),
-            size=float(found[0][1].size[0]), side=side_of[best],
-            features={
-                "moved": moved, "others": others,
-                "window-clarity": float(tried.clarity[best]), "rival-clarity": natural,
-                "concentration": max(concentration(one, max(2, round(0.19 * short))) for one in fields),
-            },
+            size=float(mask.mean()),
+            features={"moved": moved, "others": others},
         )  # fmt: skip
 
     def _elsewhere(
@@ -216,9 +191,3 @@ class Refiner:
         chosen = other[torch.linspace(0, len(other) - 1, min(48, len(other))).round().long()]
         return rated(logits, made.render([self.x[chosen]], random), target, self.genuine)[0]
 
-
-def _smallest(tried: Inverted, sides: Sequence[int]) -> int:
-    """The smallest window whose clarity is within a tenth of the clearest."""
-    enough = float(tried.clarity[: len(sides)].max()) - 0.1
-    able = [k for k in range(len(sides)) if float(tried.clarity[k]) >= enough]
-    return min(able, key=lambda k: (sides[k], -float(tried.clarity[k])))

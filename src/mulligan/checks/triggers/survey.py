@@ -17,14 +17,17 @@ from ...runs import Context, Piece, Result, derived_seed
 from ..check import Subject
 from .families import Additive, Look, Patch, Thing, Warp
 from .inversion import Family, Inverted, invert
+from .windows import PICTURES, SIDE, STRIDE, Scan, places, scan
 
 #: The families in which every target is tried, with the steps that each is given where the budget allows.
-STEPS = {"patch": 50, "blend": 30, "warp": 44, "filter": 24, "style": 24, "natural-object": 36}
+STEPS = {"blend": 30, "warp": 44, "filter": 24, "style": 24, "natural-object": 36}
+#: Steps of the first look at windows; the second takes about as long.
+SCAN_STEPS = 5
 #: Steps of the search for patches that work on one source class alone, and pictures a pair.
 PAIR_STEPS, PAIR_PICTURES = 24, 2
 #: A step back through the network costs about so many passes forward.
 BACKWARD = 3.0
-_INVERT = "mulligan.checks.triggers.survey:inverted"
+_INVERT, _SCAN = "mulligan.checks.triggers.survey:inverted", "mulligan.checks.triggers.survey:scanned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +155,29 @@ def inverted(
     return Result({**arrays, **{name: value.numpy() for name, value in named.items()}})
 
 
+def scanned(
+    context: Context, *, rows: list[int], labels: list[int], targets: list[int], genuine: list[float], steps: int,
+    seed: int,
+) -> Result:  # fmt: skip
+    """A piece of work: every window filled for every target."""
+    x = pixels(context, rows)
+    random = torch.Generator().manual_seed(derived_seed(seed, "triggers", "windows"))
+    wanted = torch.tensor(targets)
+    def draw(each: int) -> Callable[[], tuple[Tensor, Tensor]]:
+        return classwise(x, labels, wanted, each, random)
+
+    with frozen(context["network"]) as logits:
+        found = scan(logits, draw, wanted, torch.tensor(genuine), (x.shape[1], x.shape[2], x.shape[3]), steps, random)
+    arrays = {"peak": found.peak, "clearest": found.clearest, "place": found.place}
+    return Result({**{name: value.numpy() for name, value in arrays.items()}, "side": np.array(found.side)})
+
+
+def scan_by(result: Result) -> Scan:
+    """What the scan found."""
+    arrays = (torch.from_numpy(np.array(result.arrays[name])) for name in ("peak", "clearest", "place"))
+    return Scan(*arrays, int(result.arrays["side"]))
+
+
 def found_by(result: Result) -> Inverted:
     """What a piece found."""
     count = sum(name.startswith("parameter-") for name in result.arrays)
@@ -161,12 +187,20 @@ def found_by(result: Result) -> Inverted:
     )
 
 
-def survey(subject: Subject, grounds: Grounds) -> tuple[dict[str, Inverted], list[tuple[int, int]], Inverted | None]:
-    """Invert every family for every target, then patches for every source and target.
-
-    Returns:
-        by family; the pairs (source, target); what was found for these, or None if the budget did not allow it.
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What the survey found: by family; windows (None: the budget allowed no scan); and patches of single sources, with
+    the (source, target) of each (None: the budget allowed none).
     """
+
+    families: dict[str, Inverted]
+    scan: Scan | None
+    pairs: list[tuple[int, int]]
+    paired: Inverted | None
+
+
+def survey(subject: Subject, grounds: Grounds) -> Surveyed:
+    """Scan windows and invert every family for every target, then patches for every source and target."""
     each = max(4, min(10, len(grounds.classes)))
     price = len(grounds.targets) * each * BACKWARD * subject.seconds_an_example
     pieces = []
@@ -176,13 +210,33 @@ def survey(subject: Subject, grounds: Grounds) -> tuple[dict[str, Inverted], lis
     pairs = [(s, t) for s in grounds.classes for t in grounds.targets if s != t]
     price = len(pairs) * PAIR_PICTURES * BACKWARD * subject.seconds_an_example
     steps = subject.budget.buy("triggers/steps, patch by source", PAIR_STEPS, price, share=0.12)
-    enough = steps >= PAIR_STEPS // 2
-    if enough:
+    paired = steps >= PAIR_STEPS // 2
+    if paired:
         targets, sources = [t for _, t in pairs], [s for s, _ in pairs]
         pieces.append(_piece("patch", grounds, targets, sources, steps, PAIR_PICTURES))
+    windows = _windows(subject, grounds)
+    if windows is not None:
+        pieces.append(windows)
     ran = subject.engine.run("triggers: search", pieces, subject.context, subject.run, subject.emit)
-    results = [found_by(result) for _, result in ran]
-    return dict(zip(STEPS, results, strict=False)), pairs, results[len(STEPS)] if enough else None
+    results = [result for _, result in ran]
+    scan = scan_by(results.pop()) if windows is not None else None
+    found = [found_by(result) for result in results]
+    return Surveyed(dict(zip(STEPS, found, strict=False)), scan, pairs, found[len(STEPS)] if paired else None)
+
+
+def _windows(subject: Subject, grounds: Grounds) -> Piece | None:
+    height, width = subject.context["network"].input.size
+    short = min(height, width)
+    count = len(places(height, width, max(3, round(SIDE * short)), max(1, round(STRIDE * short))))
+    price = 1.6 * count * len(grounds.targets) * PICTURES * BACKWARD * subject.seconds_an_example
+    steps = subject.budget.buy("triggers/steps, windows", SCAN_STEPS, price, share=0.2)
+    if steps < SCAN_STEPS - 2:
+        return None
+    arguments = {
+        "rows": grounds.rows, "labels": grounds.labels, "targets": list(grounds.targets), "genuine": grounds.genuine,
+        "steps": steps, "seed": grounds.seed,
+    }  # fmt: skip
+    return Piece(_SCAN, arguments, cost=2 * steps * count * len(grounds.targets) * PICTURES)
 
 
 def _piece(
