@@ -1,7 +1,8 @@
 """The auditing game: planted and clean networks, four auditors, one ledger a round.
 
     python benchmarks/game.py headline [--workers 2] [--limit N] [--auditors mulligan,black-box] [--kinds a,b]
-    python benchmarks/game.py bank        # from the calibration networks of a round to src/mulligan/checks/bank.json
+    python benchmarks/game.py headline --roles calibration --auditors mulligan
+    python benchmarks/game.py write-bank  # the headline's calibration networks to src/mulligan/checks/bank.json
 
 A round's ledger is committed under results/game/; what it has is not done again, also on another machine, where its
 networks are made anew from the round's seed. `report.py` makes the tables.
@@ -57,10 +58,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--kinds")
+    parser.add_argument("--roles")
     parser.add_argument("--auditors", default="mulligan,black-box,random,prior")
     options = parser.parse_args()
     if options.round == "write-bank":
-        write_bank(Ledger(RESULTS / "bank.jsonl").lines())
+        write_bank(Ledger(RESULTS / "headline.jsonl").lines())
         return
     round = ROUNDS[options.round]
     game, kept = folder(round.name), RESULTS / f"{round.name}.jsonl"
@@ -75,6 +77,7 @@ def main() -> None:
             run_round(
                 game, round, auditors, workers=options.workers, limit=limit, emit=emit,
                 only=options.kinds.split(",") if options.kinds else None,
+                roles=options.roles.split(",") if options.roles else None,
             )  # fmt: skip
     finally:
         if ledger.path.exists():

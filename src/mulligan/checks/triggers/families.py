@@ -20,20 +20,23 @@ def _column(size: Float[Tensor, " rows"]) -> Float[Tensor, "rows 1 1 1 1"]:
 
 
 class Additive:
-    """One pattern added to the whole picture; its size is its root mean square over pixels."""
+    """One smooth pattern added to the whole picture; its size is its root mean square over pixels.
+
+    Smooth, since a free one is mostly what is particular to the network: of planted patterns it holds less.
+    """
 
     name, rate, start, least, most = "blend", 0.25, 0.08, 0.003, 0.5
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.shape = shape
+    def __init__(self, shape: tuple[int, int, int], knots: int = 8) -> None:
+        self.shape, self.knots = shape, min(knots, *shape[1:])
 
     def begin(self, rows: int, random: torch.Generator) -> list[Tensor]:
         """See `Family`."""
-        return [torch.randn(rows, *self.shape, generator=random) * 0.5]
+        return [torch.randn(rows, self.shape[0], self.knots, self.knots, generator=random) * 0.5]
 
     def pattern(self, parameters: Sequence[Tensor], size: Tensor) -> Float[Tensor, "rows c h w"]:
         """What is added."""
-        (raw,) = parameters
+        raw = F.interpolate(parameters[0], size=self.shape[1:], mode="bicubic", align_corners=True)
         return raw * (size / raw.flatten(1).square().mean(1).sqrt().clamp(min=1e-6)).reshape(-1, 1, 1, 1)
 
     def apply(self, parameters: Sequence[Tensor], size: Tensor, x: Many, random: torch.Generator) -> Many:

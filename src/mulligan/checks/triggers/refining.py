@@ -19,7 +19,7 @@ from .windows import scan as scan_windows
 
 #: What was found is shown this much larger than the least that works: a trigger that somebody uses works with room to
 #: spare, and at the least size half the change is what is particular to the pictures searched on.
-ROOM = {"blend": 3.0, "filter": 1.8, "style": 1.8, "warp": 1.3}
+ROOM = {"blend": 1.6, "filter": 1.8, "style": 1.8, "warp": 1.3}
 #: Steps and pictures a step of the refinement of one change.
 REFINE_STEPS, REFINE_PICTURES = 30, 16
 

@@ -30,7 +30,7 @@ from ...runs.work import deferred_interrupt
 from .answers import read_answer
 from .auditor import Auditor
 from .bases import source
-from .entries import write_commitments
+from .entries import Role, write_commitments
 from .judging import Judge, Score
 from .ledger import SCHEMA, Ledger, Line
 from .making import make
@@ -101,13 +101,14 @@ def run_round(
     limit: int | None = None,
     isolate: bool = True,
     only: Iterable[str] | None = None,
+    roles: Iterable[Role] | None = None,
     emit: Emit = silent,
 ) -> Ledger:
     """Make, audit and score the networks of a round; what the ledger has is not done again.
 
     Args:
         limit: at most so many networks (the first of the plan's random order). only: kinds of plants; clean networks
-            are always taken.
+            are always taken. roles: of the networks that are taken; none named: all.
 
     Raises:
         BadInput: if the system cannot isolate auditors, the folder holds another round, or data are missing.
@@ -121,7 +122,9 @@ def run_round(
     ledger = open_round(game, round)
     items = plan(round)
     wanted = set(only) if only is not None else None
-    items = [item for item in items if wanted is None or item.role != "plant" or item.kind in wanted][:limit]
+    items = [item for item in items if wanted is None or item.role != "plant" or item.kind in wanted]
+    taken = set(roles) if roles is not None else None
+    items = [item for item in items if taken is None or item.role in taken][:limit]
     work = Work(game=game, round=round, auditors=tuple(auditors), isolate=isolate)
     began = time.monotonic()
     done = finished(ledger.lines(), names)
