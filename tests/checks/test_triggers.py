@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from mulligan.checks.triggers import CHECK
 from mulligan.checks.triggers.choosing import rank
 from mulligan.checks.triggers.confirming import disordered
-from mulligan.checks.triggers.families import Additive, Look, Patch, Thing, Warp, Windows
+from mulligan.checks.triggers.families import Additive, Look, Patch, Thing, Warp
 from mulligan.checks.triggers.inversion import invert
 from mulligan.checks.triggers.refining import Candidate
 from mulligan.checks.triggers.survey import contrast, pair_residuals
-from mulligan.checks.triggers.windows import best_windows, box_sums, concentration, window_masks
+from mulligan.checks.triggers.windows import consensus, dosed, places, scan, square
 from mulligan.evidence import Generator, load_generator
 from mulligan.networks import ImageInput
 from mulligan.runs import Budget
@@ -48,10 +48,7 @@ class Backdoored(nn.Module):
 def families(channels: int = 1, size: int = 8) -> list:
     shape = (channels, size, size)
     x = torch.rand(20, *shape, generator=seeded())
-    masks = torch.zeros(4, size, size)
-    masks[:, :3, :3] = 1
-    return [Patch(shape), Additive(shape), Warp(shape), Look("filter", x), Look("style", x), Thing(shape),
-            Windows(shape, masks)]  # fmt: skip
+    return [Patch(shape), Additive(shape), Warp(shape), Look("filter", x), Look("style", x), Thing(shape)]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -99,18 +96,49 @@ def test_an_additive_pattern_is_found_for_the_target_that_has_one() -> None:
     assert float(torch.cosine_similarity(added.flatten(), pattern.flatten(), dim=0)) > 0.8
 
 
-def test_windows_hold_what_they_should() -> None:
-    field = torch.zeros(8, 8)
-    field[2:5, 4:7] = 1
-    field[7, 0] = 0.5
-    slow = [[float(field[r : r + 3, c : c + 3].sum()) for c in range(6)] for r in range(6)]
-    torch.testing.assert_close(box_sums(field, 3), torch.tensor(slow))
-    assert best_windows(field, 3, 2).tolist()[0] == [2, 4]
-    assert concentration(field, 3) == pytest.approx(9 / 9.5)
-    masks, sides = window_masks([field, field], [2, 3], 2)
-    assert len(masks) == len(sides)
-    assert {int(m.sum()) for m in masks} == {4, 9}
-    assert len({tuple(m.flatten().tolist()) for m in masks}) == len(masks)
+def waits_for_a_cross(x: Tensor) -> Tensor:
+    """Logits of 3 classes, the second of which grows with a cross of 3 x 3 at (4, 3), as far as all of it is there."""
+    cross = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]])
+    there = 1 - (x[:, 0, 4:7, 3:6] - cross).abs().mean((1, 2))
+    return torch.stack([torch.ones(len(x)), 8 * torch.relu(there - 0.4), torch.zeros(len(x))], 1)
+
+
+def test_windows_reach_every_border_and_lie_where_they_say() -> None:
+    for height, width, side, stride in ((8, 9, 3, 2), (5, 5, 5, 1), (28, 28, 7, 4)):
+        seen = sum(square(place, side, height, width) for place in places(height, width, side, stride))
+        assert isinstance(seen, Tensor)
+        assert (seen > 0).all()
+    mask = square((2, 4), 3, 8, 8)
+    assert mask.sum() == 9
+    assert mask[2:5, 4:7].all()
+
+
+def test_the_window_that_a_target_waits_for_is_found_and_what_it_waits_for_in_it() -> None:
+    x = torch.rand(12, 1, 9, 9, generator=seeded(8))
+    targets, shape = torch.tensor([1, 2]), (1, 9, 9)
+
+    def draw(each: int, rows: int = 2):
+        return lambda: (x[torch.randperm(12, generator=random)[:each]], torch.ones(rows, each, dtype=torch.bool))
+
+    random = seeded(9)
+    found = scan(waits_for_a_cross, draw, targets, torch.ones(3), shape, 12, random)
+    apart = found.contrasts()
+    assert apart[0] > apart[1] + 1
+    top, left = found.place[0].tolist()
+    assert abs(top - 4) <= 2
+    assert abs(left - 3) <= 2
+    region = square((2, 1), 7, 9, 9)
+    pattern, mask = consensus(waits_for_a_cross, draw(6, 1), 1, torch.ones(3), region, shape, 60, random)
+    true = square((4, 3), 3, 9, 9)
+    assert float((mask * true).sum() / mask.sum()) > 0.5
+    shown = x + mask * (pattern - x)
+    assert (waits_for_a_cross(shown).argmax(1) == 1).all()
+
+
+def test_a_patch_is_shown_as_faintly_as_will_do() -> None:
+    assert dosed(lambda dose: 4 * dose) == 0.25
+    assert dosed(lambda dose: 1.5 * dose) == 0.7
+    assert dosed(lambda dose: 0.5 * dose) == 1.0
 
 
 def test_contrast_wants_one_target_apart_and_pairs_beyond_their_target() -> None:
@@ -127,18 +155,16 @@ def test_contrast_wants_one_target_apart_and_pairs_beyond_their_target() -> None
 
 def candidate(kind: str, contrast: float, change: float = 0.1, **features: float) -> Candidate:
     made = Generator(family="identity")
-    names = ("moved", "others", "window-clarity", "rival-clarity", "concentration")
-    marks = {**dict.fromkeys(names, 0.0), "extent": 28.0, **features}
+    marks = {"moved": 0.0, "others": 0.0, "extent": 28.0, **features}
     return Candidate(kind=kind, target=1, source=None, contrast=contrast, generator=made, success=0.9, clarity=0.9,
-                     change=change, size=0.1, side=3, features=marks)  # fmt: skip
+                     change=change, size=0.1, features=marks)  # fmt: skip
 
 
 def test_marks_tell_kinds_apart() -> None:
-    everywhere = {"window-clarity": 1.0, "moved": 0.8}
     blend, thing = candidate("blend", 0.8), candidate("natural-object", 0.8)
-    assert rank([candidate("patch", 0.9, **{"window-clarity": 1.0}), blend, thing]).kinds[0] == "patch"
-    assert rank([candidate("patch", 0.9, **everywhere), blend, thing]).kinds[0] == "natural-object"
-    assert rank([candidate("patch", 0.9), blend]).kinds[0] == "blend"
+    assert rank([candidate("patch", 6.0), blend, thing]).kinds[0] == "patch"
+    assert rank([candidate("patch", 6.0, moved=0.8), blend, thing]).kinds[0] == "natural-object"
+    assert rank([candidate("patch", 1.2), blend]).kinds[0] == "blend"
     filtered = candidate("filter", 2.0, 0.1)
     assert rank([filtered, candidate("style", 2.0, 0.09)]).kinds[0] == "filter"
     assert rank([filtered, candidate("style", 2.0, 0.03)]).kinds[0] == "style"
