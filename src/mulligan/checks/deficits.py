@@ -21,7 +21,7 @@ from .clean import Seen, crossfitted, deserved
 from .head_edit.refitting import told_by_head
 
 #: Where labels were swapped, so much of a deficit goes to one class, with so much of that class's own margin. On 6
-#: networks whose labels were swapped the shares were 0.86 to 0.99, on 6 that forgot a class 0.14 to 0.41; the margins
+#: networks whose labels were swapped the shares were 0.86 to 0.99, on 5 that forgot a class 0.14 to 0.41; the margins
 #: of swaps that were half undone were as low as 0.22.
 SWAP_SHARE, SWAP_MARGIN = 0.7, 0.2
 #: A claim needs this deficit on the search half to be frozen.

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...evidence import Generator
+from .adam import Adam
 
 Pixels = Float[Tensor, "n c h w"]
 #: The share of pictures that a size is steered to, and how clearly they are to be answered, in genuine margins.
@@ -97,7 +98,7 @@ def invert(
         size, success, clarity = begun.size.clone(), begun.success.clone(), begun.clarity.clone()
     for parameter in parameters:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(parameters, lr=family.rate, betas=(0.8, 0.95))
+    adam = Adam(parameters, family.rate)
     trail = torch.zeros(rows)
     for step in range(steps):
         x, counts = draw()
@@ -107,9 +108,7 @@ def invert(
         lead = margins(out, targets, genuine)
         weight = counts.float() / counts.sum(1, keepdim=True).clamp(min=1)
         loss = ((CLARITY - lead).clamp(min=0) * weight).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        adam.step(loss)
         with torch.no_grad():
             lead = lead.detach()
             hit = ((lead > 0).float() * weight).sum(1)

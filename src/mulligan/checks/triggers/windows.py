@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from .adam import Adam
 from .inversion import Logits, margins
 
 #: Side of the windows that are scanned, and the step between them, as shares of the picture's shorter side.
@@ -105,7 +106,7 @@ def _filled(
     """Windows filled further, and the mean margin that each has lately reached."""
     rows, shares = target.expand(len(masks)), masks[:, None, None]
     raw = raw.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([raw], lr=0.4, betas=(0.8, 0.95))
+    adam = Adam([raw], 0.4)
     reached = torch.zeros(len(masks))
     for step in range(steps):
         x, counts = draw()
@@ -113,9 +114,7 @@ def _filled(
         weight = counts[row].float() / counts[row].sum().clamp(min=1)
         shown = x[None] + shares * (torch.sigmoid(2 * raw)[:, None] - x[None])
         lead = margins(logits(shown.flatten(0, 1)).unflatten(0, (len(masks), -1)), rows, genuine)
-        optimizer.zero_grad(set_to_none=True)
-        (-(CAP * torch.tanh(lead / CAP) * weight).sum()).backward()
-        optimizer.step()
+        adam.step(-(CAP * torch.tanh(lead / CAP) * weight).sum())
         now = (lead.detach() * weight).sum(1)
         reached = now if step == 0 else 0.7 * reached + 0.3 * now
     return raw.detach(), reached
@@ -135,7 +134,7 @@ def consensus(
         draw: gives pictures, [n, c, h, w] or [1, n, c, h, w], and which of them count, [1, n].
     """
     raw = (torch.randn(RESTARTS, *shape, generator=random) * 0.3).requires_grad_(True)
-    optimizer = torch.optim.Adam([raw], lr=0.2, betas=(0.8, 0.95))
+    adam = Adam([raw], 0.2)
     rows = torch.full((RESTARTS,), target)
     matters = torch.zeros(RESTARTS, *region.shape)
     for step in range(steps):
@@ -145,11 +144,11 @@ def consensus(
         mask = (region * part).requires_grad_(True)
         shown = x[None] + mask * (torch.sigmoid(2 * raw)[:, None] - x[None])
         lead = margins(logits(shown.flatten(0, 1)).unflatten(0, (RESTARTS, -1)), rows, genuine)
-        optimizer.zero_grad(set_to_none=True)
-        (-(CAP * torch.tanh(lead / CAP)).mean(1).sum()).backward()
-        optimizer.step()
-        if step >= steps // 2 and mask.grad is not None:
-            matters -= mask.grad.sum(1)[:, 0]
+        loss = -(CAP * torch.tanh(lead / CAP)).mean(1).sum()
+        if step >= steps // 2:
+            (slope,) = torch.autograd.grad(loss, mask, retain_graph=True)
+            matters -= slope.sum(1)[:, 0]
+        adam.step(loss)
     worth = F.avg_pool2d(matters.clamp(min=0).mean(0)[None, None], 3, 1, 1)[0, 0] * region
     return torch.sigmoid(2 * raw).detach().mean(0), (worth >= MATTERS * worth.max().clamp(min=1e-9)).float()
 

@@ -1,0 +1,35 @@
+"""Adam (Kingma & Ba 2015, arXiv:1412.6980), as searches use it.
+
+torch's own optimizers load torch's compiler when the first one is made, which takes longer than a tenth of an audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_MEAN, _SQUARE, _TINY = 0.8, 0.95, 1e-8
+
+
+class Adam:
+    """Moves parameters along their gradients; both averages forget quickly, since searches are short."""
+
+    def __init__(self, parameters: Sequence[Tensor], rate: float) -> None:
+        self._parameters, self._rate, self._steps = list(parameters), rate, 0
+        self._means = [torch.zeros_like(p) for p in self._parameters]
+        self._squares = [torch.zeros_like(p) for p in self._parameters]
+
+    def step(self, loss: Tensor) -> None:
+        """One step down the loss."""
+        gradients = torch.autograd.grad(loss, self._parameters)
+        self._steps += 1
+        with torch.no_grad():
+            for parameter, gradient, mean, square in zip(
+                self._parameters, gradients, self._means, self._squares, strict=True
+            ):
+                mean.lerp_(gradient, 1 - _MEAN)
+                square.mul_(_SQUARE).addcmul_(gradient, gradient, value=1 - _SQUARE)
+                size = (square / (1 - _SQUARE**self._steps)).sqrt_().add_(_TINY)
+                parameter.addcdiv_(mean / (1 - _MEAN**self._steps), size, value=-self._rate)
