@@ -13,7 +13,7 @@ from ...evidence import Generator
 from ...runs import Context, derived_seed
 from .families import Thing
 from .inversion import Inverted, invert, margins
-from .survey import SCAN_STEPS, Grounds, classwise, family_of, frozen, pixels, sourcewise
+from .survey import SCAN_STEPS, Grounds, classwise, family_of, frozen, pixels, sourcewise, usual_margin
 from .windows import Scan, consensus, dosed
 from .windows import scan as scan_windows
 
@@ -143,6 +143,7 @@ class Refiner:
         random = self._random(kind, target, source)
         clean = self.shown_on(target, source)
         height, width = self.shape[1:]
+        usual = usual_margin(self.grounds.genuine)
         with frozen(self.context["network"]) as logits:
             if scan is None:
 
@@ -150,7 +151,7 @@ class Refiner:
                     return self._draw(target, source, each, random)
 
                 wanted = torch.tensor([target])
-                scan = scan_windows(logits, drawn, wanted, self.genuine, self.shape, SCAN_STEPS, random)
+                scan = scan_windows(logits, drawn, wanted, usual, self.shape, SCAN_STEPS, random)
                 row = 0
             else:
                 row = self.grounds.targets.index(target)
@@ -159,20 +160,21 @@ class Refiner:
             region[max(0, top - more) : top + scan.side + more, max(0, left - more) : left + scan.side + more] = 1
             draw = self._draw(target, source, 6, random)
             pattern, mask = consensus(
-                logits, draw, target, self.genuine, region, self.shape, 2 * self.steps, random
+                logits, draw, target, usual, region, self.shape, 2 * self.steps, random
             )
 
             def leads(dose: float) -> float:
-                return rated(logits, clean + dose * mask * (pattern - clean), target, self.genuine)[1]
+                return rated(logits, clean + dose * mask * (pattern - clean), target, usual)[1]
 
-            # What a window can be made to do without a patch takes all of it, or is not clear.
-            dense = max(leads(1.0), 0.0) * float(region.sum() / mask.sum().clamp(min=1))
+            # What a window does by nature takes all of it, or is no clearer than windows for other targets.
+            beyond = leads(1.0) - max(float(scan.others()[row]), 0.0) if source is None else 0.0
+            dense = max(beyond, 0.0) * float(region.sum() / mask.sum().clamp(min=1))
             contrast = (max(contrast, 0.0) * dense) ** 0.5 if source is None else contrast
             made = Generator(family="patch", tensors={"pattern": pattern, "mask": mask * dosed(leads)})
             shown = made.render([clean], random)
-            success, clarity = rated(logits, shown, target, self.genuine)
+            success, clarity = rated(logits, shown, target, usual)
             loose = Generator(family="patch", parameters={"anywhere": True}, tensors=made.tensors)
-            moved, _ = rated(logits, loose.render([clean], random), target, self.genuine)
+            moved, _ = rated(logits, loose.render([clean], random), target, usual)
             others = self._elsewhere(logits, made, target, source, random)
         return Candidate(
             kind=kind, target=target, source=source, contrast=contrast, generator=made, success=success,

@@ -155,6 +155,11 @@ def inverted(
     return Result({**arrays, **{name: value.numpy() for name, value in named.items()}})
 
 
+def usual_margin(genuine: Sequence[float]) -> Float[Tensor, " classes"]:
+    """The median class's genuine margin, for all."""
+    return torch.tensor(genuine).median().expand(len(genuine)).contiguous()
+
+
 def scanned(
     context: Context, *, rows: list[int], labels: list[int], targets: list[int], genuine: list[float], steps: int,
     seed: int,
@@ -167,7 +172,7 @@ def scanned(
         return classwise(x, labels, wanted, each, random)
 
     with frozen(context["network"]) as logits:
-        found = scan(logits, draw, wanted, torch.tensor(genuine), (x.shape[1], x.shape[2], x.shape[3]), steps, random)
+        found = scan(logits, draw, wanted, usual_margin(genuine), (x.shape[1], x.shape[2], x.shape[3]), steps, random)
     arrays = {"peak": found.peak, "clearest": found.clearest, "place": found.place}
     return Result({**{name: value.numpy() for name, value in arrays.items()}, "side": np.array(found.side)})
 

@@ -27,6 +27,8 @@ PICTURES = 4
 CAP = 3.0
 #: What is left of a picture's patch at each step of `consensus`, and how many begin anew from other noise.
 KEPT, RESTARTS = 0.6, 4
+#: Peaks are taken to be at least so high, so that none is large beside them by being the only one.
+LEAST_PEAK = 0.4
 #: A pixel belongs to the patch if it matters at least this much of what the one that matters most does.
 MATTERS = 0.35
 
@@ -37,7 +39,8 @@ KEPT_WINDOWS, LONGER, MORE_PICTURES = 12, 1.6, 6
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What windows do for each target, in genuine margins.
+    """What windows do for each target, in genuine margins of the median class: a class that is answered with little
+    margin would seem to be reached by anything.
 
     Attributes:
         peak: how far its clearest window lies above its median window after the first look, [targets].
@@ -50,11 +53,15 @@ class Scan:
     place: Int[Tensor, "targets 2"]
     side: int
 
-    def contrasts(self) -> Float[Tensor, " targets"]:
-        """How far each target's best window lies above the other targets' best, plus its peak."""
+    def others(self) -> Float[Tensor, " targets"]:
+        """The clearest window of any other target."""
         n = len(self.clearest)
-        others = self.clearest.repeat(n, 1).masked_fill(torch.eye(n, dtype=torch.bool), float("-inf")).amax(1)
-        return self.clearest - (others if n > 1 else 0.0) + self.peak
+        return self.clearest.repeat(n, 1).masked_fill(torch.eye(n, dtype=torch.bool), float("-inf")).amax(1)
+
+    def contrasts(self) -> Float[Tensor, " targets"]:
+        """How far each target's best window lies above the other targets' best, plus its peak; in usual peaks, which
+        are high where a network is unsure of everything."""
+        return (self.clearest - self.others() + self.peak) / self.peak.median().clamp(min=LEAST_PEAK)
 
 
 def places(height: int, width: int, side: int, stride: int) -> list[tuple[int, int]]:
