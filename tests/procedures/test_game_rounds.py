@@ -245,6 +245,13 @@ def test_a_kind_that_breaks_does_not_take_the_round_along(tmp_path, monkeypatch)
     assert "ZeroDivisionError: oops" in lines["plant"]["reasons"][0]
 
 
+def test_roles_take_a_part(tmp_path):
+    run_round(tmp_path, small_round(), (), roles=("calibration",))
+    made = [line for line in Ledger(tmp_path / "ledger.jsonl").lines() if line.get("step") == "network"]
+    assert made
+    assert {line["role"] for line in made} == {"calibration"}
+
+
 def test_limit_and_kinds_take_a_part(tmp_path):
     run_round(tmp_path, small_round(), (), limit=1)
     assert len(steps(tmp_path)) == 1
