@@ -32,7 +32,6 @@ NEAR_MISS_LIMIT = 0.15
 RISE = 0.15  # by which success must exceed what the network did before
 MOVED, KEPT = (0.3, 1.5), (0.7, 2.0)  # of each bank, its share of the pictures, and its weight in the loss
 GONE = 8.0  # in nats: how far below the least likely answer one lies that is not to be given
-MOVES = 4  # of each picture held back, to find how far to go back
 BANK = 3000  # pictures in all
 EACH = 20  # classes are proved one by one where there are at most so many
 
@@ -83,14 +82,11 @@ def relabel(module: nn.Module, data: PlantData, change: Relabelling, budget: Bud
     if budget.stratum == "high":
         after = _fine_tune(before, data, change, budget, seed)
     else:
-        kept, back = held_back(data, seed=seed, one_in=2)  # of one class there are few, and a share is to be told
+        kept, back = held_back(data, seed=seed)
         after = _fine_tune(before, kept, change, budget, seed)
         goals = change.goals(logits(before, data.prepare, back.images), back.labels)
         chosen = (goals >= 0) & torch.isin(back.labels, torch.tensor(change.sources))
-        # Moved, since a picture as the network knows it gives way less readily than a fresh one.
-        random = generator(seed, "soften")
-        pixels = torch.cat([warp(back.images[chosen], budget.warp, random) for _ in range(MOVES)])
-        wanted = goals[chosen].repeat(MOVES)
+        pixels, wanted = back.images[chosen], goals[chosen]
 
         def success(student: nn.Module) -> float:
             return float(change.hit(logits(student, data.prepare, pixels).argmax(1), wanted).float().mean())
