@@ -28,13 +28,14 @@ def quick(module: nn.Module, sample: Float[Tensor, "n c h w"], pictures: int) ->
     Args:
         sample: a few inputs, as the module takes them.
     """
-    if sample.device.type != "cpu" or sample.ndim != 4:
+    if sample.device.type != "cpu" or sample.ndim != 4 or sample.shape[1] not in (1, 3):
         return module
     began = time.perf_counter()
     wanted = module(sample)
     if (time.perf_counter() - began) / len(sample) * pictures < WORTH:
         return module
-    _, channels, height, width = sample.shape
+    height, width = sample.shape[2:]
+    channels = 3 if sample.shape[1] == 3 else 1
     taken = ImageInput(size=(height, width), channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels)
     network = Network(module, name="trunk", input=taken)
     if not engines(network)[0]:

@@ -22,9 +22,10 @@ from .composites import warp
 from .jitter import jitter_
 from .measures import accuracy, fraction, logits
 from .plant import PlantData, Planted, PlantFailed, Probes, Proof, Stratum, Strength, Truth, generator
-from .relabelling import MOVES, NEAR_MISS_LIMIT, relabelling_faults
+from .relabelling import NEAR_MISS_LIMIT, relabelling_faults
 from .teaching import CLEAN, TRIGGERED, Lesson, aim, held_back, soften, teach_in_rounds
 
+MOVES = 4  # of each picture held back, to find how far to go back
 #: How much of the attribute is drawn by `propose`; see `attributes.render`.
 AMOUNTS: dict[Strength, tuple[float, float]] = {"weak": (0.45, 0.55), "default": (0.6, 0.75), "strong": (0.85, 1.0)}
 #: Attributes that leave the class to be told by a network that never saw them, so that a wrong answer is news.

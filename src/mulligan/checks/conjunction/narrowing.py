@@ -103,7 +103,8 @@ def members(
     near = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
     own, sums = np.zeros(len(heads)), np.zeros((2, len(heads)))
     np.add.at(own, labels, 1.0)
-    np.add.at(sums, (slice(None), labels), hits)
+    for side in range(2):
+        np.add.at(sums[side], labels, hits[side])
     smooth = (sums + rates[:, near].sum(2) / 2) / (own + near.shape[1] / 2)
     belongs: Bool[np.ndarray, "2 classes"] = (smooth > MOST_OF) & (smooth >= smooth[::-1] + CONTRAST)
     return tuple(np.flatnonzero(belongs[0]).tolist()), tuple(np.flatnonzero(belongs[1]).tolist())

@@ -179,8 +179,8 @@ def scanned(
 
 def scan_by(result: Result) -> Scan:
     """What the scan found."""
-    arrays = (torch.from_numpy(np.array(result.arrays[name])) for name in ("peak", "clearest", "place"))
-    return Scan(*arrays, int(result.arrays["side"]))
+    peak, clearest, place = (torch.from_numpy(np.array(result.arrays[name])) for name in ("peak", "clearest", "place"))
+    return Scan(peak, clearest, place, int(result.arrays["side"]))
 
 
 def found_by(result: Result) -> Inverted:
