@@ -80,7 +80,8 @@ def _trigger(subject: Subject, item: Tested, sources: tuple[str, ...], words: st
     _png(run, f"{folder}/mask.png", mask[None])
     box = None
     if "mask" in made.tensors:
-        rows, columns = (mask > 0.5).any(1).nonzero().flatten(), (mask > 0.5).any(0).nonzero().flatten()
+        inside = mask > 0.5 * mask.max()  # a faint patch's mask is faint
+        rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
     return Trigger(
         family=made.family, description=words, generator=f"{folder}/generator.json", image=f"{folder}/trigger.png",
