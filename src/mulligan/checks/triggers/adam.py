@@ -21,9 +21,10 @@ class Adam:
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
 
-    def step(self, loss: Tensor) -> None:
-        """One step down the loss."""
-        gradients = torch.autograd.grad(loss, self._parameters)
+    def step(self, loss: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """One step down the loss; gives its gradients to `others`, which stay as they are."""
+        every = torch.autograd.grad(loss, [*self._parameters, *others])
+        gradients, asked = every[: len(self._parameters)], every[len(self._parameters) :]
         self._steps += 1
         with torch.no_grad():
             for parameter, gradient, mean, square in zip(
@@ -33,3 +34,4 @@ class Adam:
                 square.mul_(_SQUARE).addcmul_(gradient, gradient, value=1 - _SQUARE)
                 size = (square / (1 - _SQUARE**self._steps)).sqrt_().add_(_TINY)
                 parameter.addcdiv_(mean / (1 - _MEAN**self._steps), size, value=-self._rate)
+        return asked

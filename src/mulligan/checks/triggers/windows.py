@@ -151,11 +151,9 @@ def consensus(
         mask = (region * part).requires_grad_(True)
         shown = x[None] + mask * (torch.sigmoid(2 * raw)[:, None] - x[None])
         lead = margins(logits(shown.flatten(0, 1)).unflatten(0, (RESTARTS, -1)), rows, genuine)
-        loss = -(CAP * torch.tanh(lead / CAP)).mean(1).sum()
+        (slope,) = adam.step(-(CAP * torch.tanh(lead / CAP)).mean(1).sum(), mask)
         if step >= steps // 2:
-            (slope,) = torch.autograd.grad(loss, mask, retain_graph=True)
             matters -= slope.sum(1)[:, 0]
-        adam.step(loss)
     worth = F.avg_pool2d(matters.clamp(min=0).mean(0)[None, None], 3, 1, 1)[0, 0] * region
     return torch.sigmoid(2 * raw).detach().mean(0), (worth >= MATTERS * worth.max().clamp(min=1e-9)).float()
 
