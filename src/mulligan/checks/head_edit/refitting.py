@@ -280,7 +280,8 @@ def smallest_factor(head: Head, figures: int, seed: int, apart: Sequence[int] = 
         caught = 0
         for row in rows:
             moved = float(np.linalg.norm(head.weight[row].astype(np.float64) * factor - centre))
-            steps = [(np.log(plain + 1e-12), np.log(factor)), (np.log(about + 1e-12), np.log(moved / max(about[row], 1e-12)))]
+            grown = np.log(moved / max(about[row], 1e-12))  # a head of zeros has no size
+            steps = [(np.log(plain + 1e-12), np.log(factor)), (np.log(about + 1e-12), grown)]
             if beyond is not None:  # one row among so many does not move the fit
                 steps.append((beyond[others], np.log(factor)))
             changed = [values + step * (np.arange(len(head)) == row) for values, step in steps]

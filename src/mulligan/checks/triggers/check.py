@@ -80,7 +80,8 @@ class Triggers:
         tested = confirm(subject, grounds, frozen) if frozen and found.ranked.scores[found.ranked.kinds[0]] > 0 else []
         findings, leads = _reported(subject, grounds, tested, found.ranked)
         short = [what for what in subject.budget.short if what.startswith("triggers/")]
-        examined = len(STEPS) * len(grounds.targets) + len(grounds.classes) * (len(grounds.targets) - 1)
+        examined = (len(STEPS) + 1) * len(grounds.targets)  # windows are one more
+        examined += len(grounds.classes) * (len(grounds.targets) - 1)
         why = f"{examined} changes sought; {len(tested)} claims frozen, {len(findings)} survived."
         if not findings:
             why += " How weak a trigger it would have caught was not measured, so nothing found says little."
