@@ -21,6 +21,7 @@ from ..records import BadInput, Findings, Interrupted, MulliganError
 from ..runs import Engine, Run, check_schema, engine_for, mulligan_version, parse_duration, store_at
 from .game import app as game
 from .progress import ProgressBars, duration
+from .see import app as see
 
 app = typer.Typer(
     name="mulligan",
@@ -30,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(game)
+app.add_typer(see)
 err = Console(stderr=True, emoji=False, soft_wrap=True)
 
 FAIL_ON = ("high", "medium", "low", "never")

@@ -35,6 +35,7 @@ from .findings import (
     Where,
 )
 from .quantities import Quantity
+from .seeing import FeatureCard, Label, LeftOut, Portrait, Seen, Sighting
 from .sites import Feature, Site, parse_feature, parse_site, unit
 
 __all__ = [
@@ -56,20 +57,26 @@ __all__ = [
     "Evidence",
     "ExampleRef",
     "Feature",
+    "FeatureCard",
     "Finding",
     "Findings",
     "Finished",
     "Group",
     "Illusion",
     "Interrupted",
+    "Label",
+    "LeftOut",
     "Modified",
     "MulliganError",
     "NetworkRecord",
     "Noted",
     "OutputCard",
+    "Portrait",
     "Quantity",
     "ReliabilityBin",
+    "Seen",
     "Severity",
+    "Sighting",
     "Site",
     "SiteInventory",
     "Source",

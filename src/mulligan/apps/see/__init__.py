@@ -1,0 +1,7 @@
+"""`mulligan see`: look at what a network has inside. One module a command."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(name="see", help="Look at features, their parts, and the space they live in.", no_args_is_help=True)

@@ -1,0 +1,1 @@
+"""A name for a feature, proposed by an overseer and scored."""

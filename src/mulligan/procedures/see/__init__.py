@@ -1,0 +1,1 @@
+"""Seeing: each command of `mulligan see` writes one run."""

@@ -1,0 +1,1 @@
+"""Runs of `mulligan see` as pages, without torch."""

@@ -1,0 +1,1 @@
+"""What a feature looks like: pictures that were optimized, examples, atlases, maps."""

@@ -1,0 +1,1 @@
+"""How a picture is written down as parameters that an optimizer can climb in."""
