@@ -6,7 +6,6 @@ from .descriptions import (
     CoverageLine,
     Description,
     Drive,
-    ExampleRef,
     Illusion,
     OutputCard,
     ReliabilityBin,
@@ -16,6 +15,7 @@ from .descriptions import (
 )
 from .errors import BadInput, DiskFull, Interrupted, MulliganError
 from .events import Advanced, Emit, Event, Finished, Noted, Started, silent
+from .examples import HEAT_COLOURS, ExampleRef, Portrait, Sighting
 from .findings import (
     Calibration,
     Causal,
@@ -35,10 +35,11 @@ from .findings import (
     Where,
 )
 from .quantities import Quantity
-from .seeing import FeatureCard, Label, LeftOut, Portrait, Seen, Sighting
+from .seeing import FeatureCard, Label, LeftOut, Seen
 from .sites import Feature, Site, parse_feature, parse_site, unit
 
 __all__ = [
+    "HEAT_COLOURS",
     "Advanced",
     "BadInput",
     "Behaviour",

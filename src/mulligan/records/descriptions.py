@@ -9,31 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .examples import ExampleRef, Portrait, Sighting
 from .quantities import Quantity
 
 SCHEMA = "mulligan/description/1"
 
 Task = Literal["classification", "language", "embedding", "other"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExampleRef:
-    """One example shown to a reader.
-
-    Attributes:
-        id: the example's lasting id. label: its class, where known. answer: what the network answers.
-        activation: the activation that made it be shown; None where it is shown for another reason.
-        image: path of a small picture inside the run's folder; None for text.
-        tokens, weights: for text, the tokens shown and the activation at each (same length).
-    """
-
-    id: str
-    label: str | None = None
-    answer: str | None = None
-    activation: float | None = None
-    image: str | None = None
-    tokens: tuple[str, ...] | None = None
-    weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +84,12 @@ class Drive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitCard:
-    """One unit: how strongly it answers, to what, and what it drives."""
+    """One unit: how strongly it answers, to what, and what it drives.
+
+    Attributes:
+        sightings: the examples of `top` in which the region that excites the unit was looked for, in that order.
+        portrait: a picture optimized for the unit, where the budget bought one.
+    """
 
     unit: int
     mean: float
@@ -115,6 +101,8 @@ class UnitCard:
     top: tuple[ExampleRef, ...] = ()
     stratified: tuple[ExampleRef, ...] = ()
     drives: tuple[Drive, ...] = ()
+    sightings: tuple[Sighting, ...] = ()
+    portrait: Portrait | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +135,12 @@ class SiteInventory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputCard:
-    """What drives one output: a class card (vision) or a token card (language)."""
+    """What drives one output: a class card (vision) or a token card (language).
+
+    Attributes:
+        sightings: the examples of `examples` in which the region that drives the output was looked for.
+        portrait: a picture optimized for the output's logit, where the budget bought one.
+    """
 
     output: str
     n: int
@@ -155,6 +148,8 @@ class OutputCard:
     drives: tuple[Drive, ...]
     examples: tuple[ExampleRef, ...] = ()
     confused_with: tuple[tuple[str, int], ...] = ()
+    sightings: tuple[Sighting, ...] = ()
+    portrait: Portrait | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
