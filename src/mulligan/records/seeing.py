@@ -12,6 +12,8 @@ from .findings import DataRecord, NetworkRecord
 from .quantities import Quantity
 
 SCHEMA = "mulligan/seen/1"
+#: What is shown in a label's place where no label proposed predicts the feature better than chance.
+NO_LABEL = "no label that beats chance"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +21,17 @@ class Label:
     """A name proposed for a feature, and how well it predicts the feature on examples held out.
 
     Attributes:
+        text: the name; where none beats chance, `NO_LABEL`.
         overseer: who proposed it ("vocabulary", "llm:MODEL", "person:NAME"). author, date: of a person's label.
-        auc: does the label predict activation, held-out examples. twin: the same for labels shuffled among features.
-        agreement: of people who judged a calibrated sample of this overseer's labels.
+        auc: does the feature answer more strongly to held-out examples that the label fits than to others. twin: the
+            same for labels shuffled among features. random: the same label on the best unit of a random-weight twin.
+        explained: share of the variance of activation that the label explains, on strong and random held-out examples.
+        strong, ordinary: which share of the strongest, and of as many random, held-out examples the label fits.
+        p: the larger of the adjusted p-values against the shuffled labels and against the random twins.
+        beats: whether the label beats both; None where that was not measured.
+        agreement: of people who judged a calibrated sample of this overseer's labels. judged: what people said of this
+            one, from 0 (wrong) to 1 (right).
+        note: what its author, or the scoring, adds.
     """
 
     text: str
@@ -31,6 +41,14 @@ class Label:
     agreement: Quantity | None = None
     author: str | None = None
     date: str | None = None
+    random: Quantity | None = None
+    explained: Quantity | None = None
+    strong: Quantity | None = None
+    ordinary: Quantity | None = None
+    p: float | None = None
+    beats: bool | None = None
+    judged: float | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +90,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """RUN/seen.json."""
+    """RUN/seen.json. `figures`: named figures of the whole job, each with its interval."""
 
     schema: str = SCHEMA
     mulligan: str = ""
@@ -84,3 +102,4 @@ class Seen:
     cards: tuple[FeatureCard, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    figures: dict[str, Quantity] | None = None
