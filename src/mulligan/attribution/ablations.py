@@ -1,4 +1,6 @@
-"""Take units away, one at a time, and re-run only the network's tail: what attribution ranks, this measures."""
+"""Take units or directions away, one at a time, and re-run only the network's tail: what attribution ranks, this
+measures.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from ..networks import Held, Tail
 from ..records import BadInput
-from .gradients import pick_outputs
+from .targets import pick_outputs
 
 
 def ablate_units(
@@ -52,3 +54,47 @@ def ablate_units(
             where = list(positions) * len(group) if positions is not None else None
             rows.append(pick_outputs(tail(held, values), output, where).reshape(len(group), size) - base)
     return torch.cat(rows)
+
+
+def take_out(
+    tail: Tail,
+    held: Held,
+    directions: Float[Tensor, "group units"],
+    sizes: Float[Tensor, "batch *places group"],
+    *,
+    most: int = 64,
+) -> Float[Tensor, "group batch answers"]:
+    """Change of all logits when each direction's part, its size times the direction, is taken from what passes.
+
+    Args:
+        tail, held: the network after the site, and a batch as it stood there.
+        sizes: how much of each direction is at each place; the site's places in their order.
+        most: the most examples run at once (groups times batch).
+
+    Raises:
+        BadInput: if there is not one weight a unit, or not one size a place.
+    """
+    axis, size = tail.site.unit_axis, len(held)
+    last = held.value.movedim(axis, -1)
+    if directions.dim() != 2 or directions.shape[1] != last.shape[-1]:
+        raise BadInput(
+            f"directions of shape {tuple(directions.shape)} are given for {last.shape[-1]} units",
+            where=tail.site.alias,
+            fix="give [groups, units]",
+        )
+    if sizes.shape != (*last.shape[:-1], len(directions)):
+        raise BadInput(
+            f"sizes of shape {tuple(sizes.shape)} are given where {tuple(last.shape[:-1])} pass",
+            where=tail.site.alias,
+            fix="give [batch, places, groups]",
+        )
+    at_once = max(1, most // size)
+    changes = [held.logits.new_empty(0, *held.logits.shape)]
+    with torch.no_grad():
+        for begin in range(0, len(directions), at_once):
+            group = range(begin, min(begin + at_once, len(directions)))
+            values = torch.cat(
+                [(last - sizes[..., k : k + 1].to(last) * directions[k].to(last)).movedim(-1, axis) for k in group]
+            )
+            changes.append(tail(held, values).unflatten(0, (len(group), size)) - held.logits)
+    return torch.cat(changes)
