@@ -99,6 +99,20 @@ def test_integrated_gradients_equal_a_thousand_small_steps() -> None:
     close(found.slope, (found.values / found.step), 1e-4)
 
 
+@pytest.mark.parametrize("alias", ["stem", "act", "block", "head.in"])
+def test_a_path_walked_by_the_tail_is_the_same(alias: str) -> None:
+    network = branched()
+    site, x = network.site(alias), images()
+    ways = [
+        attributions(network, [site], x, None, margin(2, 0), "integrated gradients", steps=8, tails=tails)[alias]
+        for tails in (None, {alias: Tail(network, site)})
+    ]
+    assert float(ways[0].values.abs().max()) > 0
+    close(ways[1].values, ways[0].values, 1e-4)
+    close(ways[1].start, ways[0].start, 1e-4)
+    assert all(parameter.requires_grad for parameter in network.module.parameters())
+
+
 def test_the_gradient_is_the_slope_of_a_small_step() -> None:
     network = branched()
     site = network.site("block")

@@ -16,7 +16,7 @@ between baseline and activation. Grad-CAM: Selvaraju et al. 2017, arXiv:1610.023
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..networks import Network
+from ..networks import Network, Tail
 from ..records import BadInput, Site
 from .targets import Target
 
@@ -122,6 +122,7 @@ def attributions(
     *,
     baselines: Mapping[str, Tensor] | None = None,
     steps: int = 32,
+    tails: Mapping[str, Tail] | None = None,
     finite: bool = True,
 ) -> dict[str, Attribution]:
     """Attribution of `target` to what passes each of `sites`, by alias.
@@ -134,6 +135,7 @@ def attributions(
         sites: with axes and shape, as `Network.site` gives them.
         x, mask: one batch as the network takes it.
         baselines: by alias, what stands for "nothing" there: [units], or a tensor as it passes; zeros if not named.
+        tails: by alias, the network after a site: its path is then walked without what comes before it.
         finite: whether an activation or a gradient that is NaN or infinite is refused, or given as it is.
 
     Raises:
@@ -158,7 +160,15 @@ def attributions(
                 if finite:
                     _require_finite(site, activation=activation, gradient=slopes[site.alias])
                 if method == "integrated gradients":
-                    slope, begun = _walk(network, site, x, mask, target, activation, start, steps)
+                    tail = (tails or {}).get(site.alias) if target.site is None else None
+                    if tail is None:
+
+                        def run(value: Tensor, site: Site = site) -> tuple[Tensor, Tensor]:
+                            _, found, there = _pass(network, [site], x, mask, target, {site.alias: value})
+                            return found[site.alias], there
+                    else:
+                        run = _after(tail, x, mask, target)
+                    slope, begun = _walk(run, activation, start, steps)
                     step = activation - start
                 else:
                     slope, begun = slopes[site.alias], None
@@ -210,27 +220,38 @@ def _pass(
     return kept, slopes, chosen.detach()
 
 
+def _after(tail: Tail, x: Tensor, mask: Tensor | None, target: Target) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What `_pass` gives for a value at the tail's site, by the tail alone."""
+    with torch.no_grad():
+        held = tail.hold(x, mask)
+
+    def run(value: Tensor) -> tuple[Tensor, Tensor]:
+        value = value.detach().requires_grad_(True)
+        answer = tail(held, value)
+        tail.network.check_answer(answer)
+        chosen = target.read(answer)
+        (gradient,) = torch.autograd.grad(chosen.sum(), value, allow_unused=True)
+        return torch.zeros_like(value) if gradient is None else gradient, chosen.detach()
+
+    return run
+
+
 def _walk(
-    network: Network,
-    site: Site,
-    x: Tensor,
-    mask: Tensor | None,
-    target: Target,
-    activation: Tensor,
-    start: Tensor,
-    steps: int,
+    run: Callable[[Tensor], tuple[Tensor, Tensor]], activation: Tensor, start: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """The mean gradient on the way from `start` to the activation, and the target at the start."""
+    """The mean gradient on the way from `start` to the activation, and the target at the start.
+
+    Args:
+        run: what passes the site to the target's gradient there, and the target.
+    """
     if steps < 1:
         raise BadInput(f"a path of {steps} steps cannot be walked", where="steps", fix="give 1 or more")
     points, weights = np.polynomial.legendre.leggauss(steps)
     mean = torch.zeros_like(activation)
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        _, slopes, _ = _pass(network, [site], x, mask, target, {site.alias: start + point * (activation - start)})
-        mean += weight * slopes[site.alias]
+        mean += weight * run(start + point * (activation - start))[0]
     # `start` may be one tensor for the whole batch, laid out by broadcasting: what passes must have its own memory.
-    _, _, begun = _pass(network, [site], x, mask, target, {site.alias: start.expand_as(activation).contiguous()})
-    return mean, begun
+    return mean, run(start.expand_as(activation).contiguous())[1]
 
 
 def _baseline(baselines: Mapping[str, Tensor] | None, site: Site, activation: Tensor) -> Tensor:
