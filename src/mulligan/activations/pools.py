@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from ..records import BadInput, Site
@@ -103,6 +103,19 @@ class Pool:
                 return _at(flat, live, self.number)
         keys = range(start, start + len(flat)) if isinstance(start, int) else start
         return _sample(flat, live, self.number, [derived_seed(seed, "sample", site.alias, key) for key in keys])
+
+
+def sampled_places(
+    places: int, number: int, seed: int, site: Site, keys: Sequence[object]
+) -> Int64[Tensor, "example draw"]:
+    """Which places "sample:NUMBER" takes of each example where nothing is padding, in the order of the tensor's axes.
+
+    Args:
+        places: how many an example has. keys: one an example, as `Pool` is given them (the examples' ids).
+    """
+    draws = (torch.Generator().manual_seed(derived_seed(seed, "sample", site.alias, key)) for key in keys)
+    rows = [torch.randint(places, (number,), generator=draw) for draw in draws]
+    return torch.stack(rows) if rows else torch.empty(0, number, dtype=torch.long)
 
 
 def pooled_size(pool: Pool, site: Site, length: int | None) -> int:

@@ -410,6 +410,24 @@ class Recording:
                 array = file.get_tensor(name)
             yield array
 
+    def block(self, name: str, start: int, stop: int) -> np.ndarray:
+        """One array's rows `start` to `stop`, in the order recorded; only the shards that hold them are opened.
+
+        Raises:
+            BadInput: if there is no array of this name. IndexError: if there are no such rows.
+        """
+        if not 0 <= start < stop <= len(self):
+            raise IndexError(f"rows {start} to {stop} are none of the {len(self)} recorded")
+        parts: list[np.ndarray] = []
+        while start < stop:
+            # Rows of one shard stand together, as `record` writes them.
+            shard, first = self._shard[start], int(self._row[start])
+            last = start + int((self._shard[start:stop] == shard).sum())
+            with self._opened(self._shards[shard], name) as file:
+                parts.append(file.get_slice(name)[first : first + last - start])
+            start = last
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
     def array(self, name: str) -> np.ndarray:
         """All of one array, [examples, ...]; shorter texts are padded at the end with NaN (-1 for whole numbers)."""
         shapes: list[list[int]] = []

@@ -1,5 +1,6 @@
 """The nouns, as frozen dataclasses, and the errors. No torch."""
 
+from .atlas import Atlas, AtlasAgainst, AtlasCell, AtlasLevel, AtlasTile, Beside, Maps, SiteMap
 from .descriptions import (
     Behaviour,
     ClassBehaviour,
@@ -41,8 +42,14 @@ from .sites import Feature, Site, parse_feature, parse_site, unit
 __all__ = [
     "HEAT_COLOURS",
     "Advanced",
+    "Atlas",
+    "AtlasAgainst",
+    "AtlasCell",
+    "AtlasLevel",
+    "AtlasTile",
     "BadInput",
     "Behaviour",
+    "Beside",
     "Calibration",
     "Causal",
     "CheckRecord",
@@ -67,6 +74,7 @@ __all__ = [
     "Interrupted",
     "Label",
     "LeftOut",
+    "Maps",
     "Modified",
     "MulliganError",
     "NetworkRecord",
@@ -80,6 +88,7 @@ __all__ = [
     "Sighting",
     "Site",
     "SiteInventory",
+    "SiteMap",
     "Source",
     "Started",
     "Task",

@@ -25,6 +25,9 @@ LIBRARIES = (
     "pillow",
     "safetensors",
     "pyarrow",
+    "umap-learn",
+    "pynndescent",
+    "numba",
 )
 
 
