@@ -30,6 +30,7 @@ from ..networks import Network, Tail
 from ..records import BadInput, Site
 from .targets import Target
 
+_Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 Places = Float[Tensor, "batch *places"]
 Method = Literal["gradient", "gradient x activation", "integrated gradients", "grad-cam"]
 
@@ -161,13 +162,7 @@ def attributions(
                     _require_finite(site, activation=activation, gradient=slopes[site.alias])
                 if method == "integrated gradients":
                     tail = (tails or {}).get(site.alias) if target.site is None else None
-                    if tail is None:
-
-                        def run(value: Tensor, site: Site = site) -> tuple[Tensor, Tensor]:
-                            _, found, there = _pass(network, [site], x, mask, target, {site.alias: value})
-                            return found[site.alias], there
-                    else:
-                        run = _after(tail, x, mask, target)
+                    run = _after(tail, x, mask, target) if tail else _through(network, site, x, mask, target)
                     slope, begun = _walk(run, activation, start, steps)
                     step = activation - start
                 else:
@@ -220,8 +215,18 @@ def _pass(
     return kept, slopes, chosen.detach()
 
 
-def _after(tail: Tail, x: Tensor, mask: Tensor | None, target: Target) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What `_pass` gives for a value at the tail's site, by the tail alone."""
+def _through(network: Network, site: Site, x: Tensor, mask: Tensor | None, target: Target) -> _Run:
+    """For a value that is to pass the site: the target's gradient there, and the target."""
+
+    def run(value: Tensor) -> tuple[Tensor, Tensor]:
+        _, slopes, chosen = _pass(network, [site], x, mask, target, {site.alias: value})
+        return slopes[site.alias], chosen
+
+    return run
+
+
+def _after(tail: Tail, x: Tensor, mask: Tensor | None, target: Target) -> _Run:
+    """The same by what comes after the site alone."""
     with torch.no_grad():
         held = tail.hold(x, mask)
 
@@ -236,14 +241,8 @@ def _after(tail: Tail, x: Tensor, mask: Tensor | None, target: Target) -> Callab
     return run
 
 
-def _walk(
-    run: Callable[[Tensor], tuple[Tensor, Tensor]], activation: Tensor, start: Tensor, steps: int
-) -> tuple[Tensor, Tensor]:
-    """The mean gradient on the way from `start` to the activation, and the target at the start.
-
-    Args:
-        run: what passes the site to the target's gradient there, and the target.
-    """
+def _walk(run: _Run, activation: Tensor, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The mean gradient on the way from `start` to the activation, and the target at the start."""
     if steps < 1:
         raise BadInput(f"a path of {steps} steps cannot be walked", where="steps", fix="give 1 or more")
     points, weights = np.polynomial.legendre.leggauss(steps)
