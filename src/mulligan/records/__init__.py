@@ -17,6 +17,16 @@ from .descriptions import (
 from .errors import BadInput, DiskFull, Interrupted, MulliganError
 from .events import Advanced, Emit, Event, Finished, Noted, Started, silent
 from .examples import HEAT_COLOURS, ExampleRef, Portrait, Sighting
+from .factors import (
+    FACTOR_COLOURS,
+    FACTOR_HATCHES,
+    ClassEffect,
+    ElbowCurve,
+    FactorCard,
+    Factored,
+    FactoredPicture,
+    FactorEffect,
+)
 from .findings import (
     Calibration,
     Causal,
@@ -40,6 +50,8 @@ from .seeing import FeatureCard, Label, LeftOut, Seen
 from .sites import Feature, Site, parse_feature, parse_site, unit
 
 __all__ = [
+    "FACTOR_COLOURS",
+    "FACTOR_HATCHES",
     "HEAT_COLOURS",
     "Advanced",
     "Atlas",
@@ -55,15 +67,21 @@ __all__ = [
     "CheckRecord",
     "Claim",
     "ClassBehaviour",
+    "ClassEffect",
     "CoverageLine",
     "DataRecord",
     "Description",
     "DiskFull",
     "Drive",
+    "ElbowCurve",
     "Emit",
     "Event",
     "Evidence",
     "ExampleRef",
+    "FactorCard",
+    "FactorEffect",
+    "Factored",
+    "FactoredPicture",
     "Feature",
     "FeatureCard",
     "Finding",
