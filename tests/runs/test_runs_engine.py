@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -16,7 +17,7 @@ from runs_work import HERE, a_run, context, parts, pieces
 
 from mulligan.records import Advanced, BadInput, DiskFull, Event, Finished, Interrupted, Started
 from mulligan.runs import LocalEngine, Piece, Run, has_piece, load_piece, piece_file
-from mulligan.runs.work import deferred_interrupt
+from mulligan.runs.work import deferred_interrupt, remembered_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +187,16 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_that_a_library_swallows_still_counts(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    with remembered_interrupts():
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted):
+            drawn(run, pieces(3))
+    assert len(drawn(run, pieces(3))) == 3
 
 
 def test_ctrl_c_within_a_piece_raises_once_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import BadInput, Findings, Interrupted, MulliganError
-from ..runs import Engine, Run, check_schema, engine_for, mulligan_version, parse_duration, store_at
+from ..runs import (
+    Engine,
+    Run,
+    check_schema,
+    engine_for,
+    mulligan_version,
+    parse_duration,
+    remembered_interrupts,
+    store_at,
+)  # fmt: skip
 from .game import app as game
 from .progress import ProgressBars, duration
 from .see import app as see
@@ -473,7 +482,8 @@ def _unexpected(error: Exception) -> int:
 def main() -> None:
     """Run the command line; exceptions become one sentence and an exit status."""
     try:
-        status = app(standalone_mode=False)
+        with remembered_interrupts():
+            status = app(standalone_mode=False)
     except MulliganError as error:
         err.print(f"[red]mulligan:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         status = error.exit_status

@@ -6,12 +6,11 @@ from .files import inside, replacing, require_room, write_bytes
 from .pieces import Context, Piece, Result, finished_pieces, has_piece, load_piece, piece_file
 from .run import Run, check_schema, encode_json
 from .stores import store_at
-from .work import Engine, LocalEngine, engine_for
+from .work import Engine, LocalEngine, engine_for, remembered_interrupts
 
 __all__ = [
     "Budget", "Context", "Engine", "LocalEngine", "Piece", "Result", "Run", "canonical", "check_schema", "code_digest",
     "derived_seed", "digest", "encode_json", "engine_for", "finished_pieces", "generator", "has_piece", "inside",
-    "library_versions",
-    "load_piece", "mulligan_version", "parse_duration", "piece_file", "replacing", "require_room", "store_at",
-    "write_bytes",
+    "library_versions", "load_piece", "mulligan_version", "parse_duration", "piece_file", "remembered_interrupts",
+    "replacing", "require_room", "store_at", "write_bytes",
 ]  # fmt: skip

@@ -74,6 +74,8 @@ class LocalEngine:
         began, spent, bought = time.monotonic(), 0.0, 0.0
         for piece, address, absent in zip(pieces, addresses, missing, strict=True):
             # One that was not there when the job began may be by now: several machines may share the run.
+            if _pressed.is_set():
+                raise interrupted(job, finished, len(pieces), run)
             result = load_piece(run, address) if absent else result_of(run, address)
             if result is None:
                 self._require_memory(job, piece)
@@ -127,6 +129,33 @@ def lost(job: str, run: Run) -> MulliganError:
     return MulliganError(
         f"a piece of '{job}' was lost once it was written ({run.location}): run it again with --resume."
     )
+
+
+#: Ctrl-C was pressed within `remembered_interrupts`.
+_pressed = threading.Event()
+
+
+@contextmanager
+def remembered_interrupts() -> Iterator[None]:
+    """Within the block Ctrl-C raises KeyboardInterrupt as ever, and is also remembered: the next piece is not begun.
+
+    An exception that comes while a library runs a bare `except:` is lost without a trace (seen once in 60 audits).
+    """
+    _pressed.clear()
+
+    def pressed(number: int, frame: Any) -> None:
+        _pressed.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield
+    finally:
+        _pressed.clear()
+        signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)
 
 
 @contextmanager
