@@ -21,7 +21,7 @@ from .writing import write_atomically
 LIMITS = {
     "findings": 50, "leads": 30, "checks": 100, "illusions": 30, "figures": 30, "classes": 30, "all_classes": 1000,
     "errors": 36, "sites": 60, "units": 24, "examples": 8, "drives": 10, "cards": 60, "coverage": 100, "ids": 40,
-    "pairs": 20, "tokens": 120, "bins": 50, "notes": 30,
+    "pairs": 20, "tokens": 120, "bins": 50, "notes": 30, "sightings": 8,
 }  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def render(stored: Stored) -> str:
         extra=extra,
         extra_left=extra_left,
         config=tuple(_flat(stored.manifest.get("config"))),
-        command=_command(stored.manifest),
+        command=command_of(stored.manifest),
         coverage=tuple(_flat(findings.coverage)),
         input=tuple(_flat(findings.network.input)),
         limit=LIMITS,
@@ -92,7 +92,7 @@ def _other_figures(description: Description) -> tuple[dict[str, Quantity], int]:
     return found, len(every) - len(found)
 
 
-def _command(manifest: Mapping[str, Any]) -> str:
+def command_of(manifest: Mapping[str, Any]) -> str:
     """The manifest's command as one would type it in a POSIX shell."""
     command = manifest.get("command")
     if isinstance(command, (list, tuple)):

@@ -7,10 +7,10 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
-
-from .reading import Stored
 
 # A picture above either bound is shrunk before it goes into the page; the run's folder keeps the original.
 LARGEST_BYTES = 200_000
@@ -36,6 +36,14 @@ class Picture:
         return max(self.width, self.height) <= 64
 
 
+class Folder(Protocol):
+    """A run's folder."""
+
+    def inside(self, relative: str) -> Path:
+        """The path of a file that the run refers to. Raises BadInput if it would leave the run's folder."""
+        ...
+
+
 @dataclass(slots=True)
 class Pictures:
     """The pictures that a page has shown so far.
@@ -46,7 +54,7 @@ class Pictures:
         left_out: how many pictures were not shown because the page was full.
     """
 
-    stored: Stored
+    stored: Folder
     shared: dict[str, Picture] = field(default_factory=dict)
     left_out: int = 0
     _by_path: dict[str, Picture | str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..records import BadInput, Description, ExampleRef, Findings, Trigger
+from ..records import BadInput, Description, ExampleRef, Findings, Portrait, Sighting, Trigger
 from ..records.descriptions import SCHEMA as DESCRIPTION_SCHEMA
 from ..records.findings import SCHEMA as FINDINGS_SCHEMA
 
@@ -60,10 +60,10 @@ def read_run(path: Path | str) -> Stored:
     folder = Path(path)
     if not folder.is_dir():
         raise BadInput("there is no run's folder here", where=folder, fix="give the folder that `mulligan audit` wrote")
-    findings = _decode(folder / "findings.json", Findings, FINDINGS_SCHEMA)
-    description = _decode(folder / "description.json", Description, DESCRIPTION_SCHEMA)
-    manifest = _decode(folder / "manifest.json", dict[str, Any], None)
-    for reference in sorted(set(_references(findings)) | set(_references(description))):
+    findings = decode(folder / "findings.json", Findings, FINDINGS_SCHEMA)
+    description = decode(folder / "description.json", Description, DESCRIPTION_SCHEMA)
+    manifest = decode(folder / "manifest.json", dict[str, Any], None)
+    for reference in sorted(set(references(findings)) | set(references(description))):
         inside(folder, reference)
     return Stored(folder=folder, findings=findings, description=description, manifest=manifest)
 
@@ -90,7 +90,12 @@ def inside(folder: Path, relative: str) -> Path:
     return folder / relative
 
 
-def _decode(path: Path, type_: type[T], schema: str | None) -> T:
+def decode(path: Path, type_: type[T], schema: str | None) -> T:
+    """A JSON file of a run as a record; `schema` is the newest that is known.
+
+    Raises:
+        BadInput: if it is missing, broken, or a newer Mulligan wrote it.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -131,16 +136,21 @@ def _check_schema(path: Path, found: str, expected: str | None) -> None:
         )  # fmt: skip
 
 
-def _references(node: object) -> Iterator[str]:
+def references(node: object) -> Iterator[str]:
     """Every path that a record refers to."""
     if isinstance(node, ExampleRef):
         if node.image is not None:
             yield node.image
+    elif isinstance(node, Portrait):
+        yield from (path for path in (node.image, node.alpha) if path is not None)
+    elif isinstance(node, Sighting):
+        yield from references(node.example)
+        yield from (path for path in (node.crop, node.heat) if path is not None)
     elif isinstance(node, Trigger):
         yield from (path for path in (node.generator, node.image, node.mask) if path is not None)
     elif dataclasses.is_dataclass(node):
         for field in dataclasses.fields(node):
-            yield from _references(getattr(node, field.name))
+            yield from references(getattr(node, field.name))
     elif isinstance(node, tuple):
         for item in node:
-            yield from _references(item)
+            yield from references(item)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..runs import Run, inside
 
 # What the renderers read: these, and what they refer to.
-_DOCUMENTS = ("manifest.json", "findings.json", "description.json")
+_DOCUMENTS = ("manifest.json", "findings.json", "description.json", "seen.json", "maps.json")
 _REFERRED = "artifacts"
 
 
