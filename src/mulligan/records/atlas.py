@@ -161,7 +161,8 @@ class Maps:
 
     Attributes:
         laid_out: examples that the maps were made of; `examples` are those that are shown, the same in every map.
-        classes: what their labels can be, in order.
+        groups: classes, or where these are many, groups of classes, each with a colour and a shape of its own.
+        group_of: the group of each example shown; -1: of none.
     """
 
     schema: str = MAPS_SCHEMA
@@ -173,7 +174,8 @@ class Maps:
     data: DataRecord
     laid_out: int
     examples: tuple[ExampleRef, ...]
-    classes: tuple[str, ...]
+    groups: tuple[str, ...]
+    group_of: tuple[int, ...]
     maps: tuple[SiteMap, ...]
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()

@@ -9,16 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from ...datasets import Dataset
 from ...networks import ImageInput, Network
 from ...records import LeftOut, Noted
-from ...runs import generator
 from ...visualization.atlas.charting import Chart
 from ...visualization.atlas.drawing import Wanted, draw_cells, draw_size, left_out
 from ...visualization.statistics import ImageStatistics
 from .atlas_work import Work
 
-_MEASURED = 1000  # pictures whose colours and spectrum are measured
 _EVERY = 60.0  # seconds between two writings of the index and the page
 T = TypeVar("T")
 
@@ -42,7 +39,7 @@ def draw(work: Work, paintings: Sequence[Painting], save: Callable[[Sequence[Lef
     try:
         for number, painting in enumerate(paintings):
             wanted = _wanted(painting, work.request.draw // len(paintings))
-            statistics = _statistics(painting.network, work.request.dataset, work.request.seed)
+            statistics = ImageStatistics.measure(painting.network.input, work.request.dataset, seed=work.request.seed)
             for batch in draw_cells(
                 painting.network, painting.site, wanted, statistics, work.run, seed=work.request.seed,
                 steps=work.request.steps, engine=work.engine, emit=work.emit,
@@ -81,11 +78,3 @@ def _wanted(painting: Painting, most: int) -> list[Wanted]:
         cells = chart.kept[there].tolist()
         found.append(Wanted(level, cells, chart.directions[there], draw_size(taken, chart.canvas.pixels)))
     return found
-
-
-def _statistics(network: Network, dataset: Dataset, seed: int) -> ImageStatistics:
-    assert isinstance(network.input, ImageInput), "it was looked"
-    if len(dataset) > _MEASURED:
-        rows = generator(seed, "atlas", "statistics").permutation(len(dataset))[:_MEASURED]
-        dataset = dataset.subset(np.sort(rows))
-    return ImageStatistics.measure(network.input, dataset)
