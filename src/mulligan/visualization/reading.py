@@ -1,0 +1,153 @@
+"""Objectives read off a network: which sites, before which nonlinearity, for many pictures at once.
+
+A unit is read before its nonlinearity, since one that is silent has no gradient after it: where a site is the output of
+a ReLU or its like (or of a block that ends in one), what is read is that layer's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..networks import Network
+from ..records import BadInput, Site
+from .objectives import ANSWER, Channel, Direction, Inversion, Layer, Neuron, Objective, check
+
+_BENT = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
+    nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Softplus,
+)  # fmt: skip
+
+
+def before_nonlinearity(network: Network, site: Site) -> Site:
+    """The input of the nonlinearity that a site is the output of; the site itself if there is none."""
+    if site.port != "out" or site.part or site.leaf:
+        return site
+    order = network.dry_run.order
+    ends = (site.path, site.call)
+    at = next((i for i, step in enumerate(order) if step.leaving and (step.path, step.call) == ends), None)
+    if at is None:
+        return site
+    last = site
+    if not isinstance(network.taps.module(site.path), _BENT):
+        # What ended last within the block, wherever in the network it belongs (activations are often shared).
+        inside = order[at - 1] if at and order[at - 1].leaving else None
+        if inside is None or not isinstance(network.taps.module(inside.path), _BENT):
+            return site
+        last = Site(inside.path, "out", inside.call)
+        if not _same(network, site, last):
+            return site
+    try:
+        found = network.site(replace(last.place, port="in"))
+    except BadInput:
+        return site
+    return replace(found, axes=site.axes) if found.shape == site.shape else site
+
+
+def _same(network: Network, one: Site, other: Site) -> bool:
+    """Whether the same tensor passes both."""
+    with torch.no_grad(), network.watching([one.place, other.place], copy=True) as watched:
+        network(network.dry_run.x, network.dry_run.mask)
+    return watched[one].shape == watched[other].shape and torch.equal(watched[one], watched[other])
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads objectives, one a picture or all of every picture.
+
+    Attributes:
+        objectives: in the order of the pictures. sites: site of each alias as it is written, before the nonlinearity
+            where there is one; None for the logits.
+    """
+
+    network: Network
+    objectives: tuple[Objective, ...]
+    sites: dict[str, Site | None]
+
+    @classmethod
+    def of(cls, network: Network, objectives: Sequence[Objective]) -> Reader:
+        """See which sites are read.
+
+        Raises:
+            BadInput: if a site, unit or class does not exist.
+        """
+        sites: dict[str, Site | None] = {}
+        for objective in objectives:
+            check(objective, network)
+            for _, term in objective.terms:
+                if term.site not in sites:
+                    # A layer's or a picture's own activation is what passes on, after the nonlinearity.
+                    straight = isinstance(term, Channel | Neuron | Direction)
+                    found = None if term.site == ANSWER else network.site(term.site)
+                    sites[term.site] = before_nonlinearity(network, found) if found and straight else found
+                elif isinstance(term, Layer | Inversion) and sites[term.site] is not None:
+                    sites[term.site] = network.site(term.site)
+        return cls(network, tuple(objectives), sites)
+
+    @property
+    def watched(self) -> list[Site]:
+        """The sites themselves."""
+        return list({site.place: site for site in self.sites.values() if site is not None}.values())
+
+    def on(self, network: Network) -> Reader:
+        """The same on a copy of the network."""
+        return replace(self, network=network)
+
+    def only(self, rows: Sequence[int]) -> Reader:
+        """For some of the pictures."""
+        return replace(self, objectives=tuple(self.objectives[row] for row in rows))
+
+    def seen(self, x: Tensor) -> dict[str, Tensor]:
+        """What passes each site, by the aliases of the objectives; the pass ends at the last of them."""
+        answered = ANSWER in self.sites
+        with self.network.watching([s.place for s in self.watched], stop=not answered) as watched:
+            output = self.network(x)
+        tensors = {alias: watched[site] for alias, site in self.sites.items() if site is not None}
+        if answered:
+            tensors[ANSWER] = self.network.answer_unchecked(output)
+        return tensors
+
+    def own(self, seen: dict[str, Tensor]) -> Float[Tensor, " n"]:
+        """Each picture's own objective."""
+        linear = self._linear(seen)
+        if linear is not None:
+            return linear
+        groups: dict[int, list[int]] = {}
+        for row, objective in enumerate(self.objectives):
+            groups.setdefault(id(objective), []).append(row)
+        parts, order = [], []
+        for rows in groups.values():
+            mine = {alias: tensor[rows] for alias, tensor in seen.items()}
+            parts.append(self.objectives[rows[0]].values(mine, self.sites))
+            order += rows
+        return torch.cat(parts)[torch.argsort(torch.tensor(order))]
+
+    def every(self, seen: dict[str, Tensor]) -> Float[Tensor, "n objectives"]:
+        """Every objective of every picture."""
+        return torch.stack([objective.values(seen, self.sites) for objective in self.objectives], 1)
+
+    def _linear(self, seen: dict[str, Tensor]) -> Tensor | None:
+        """Where all are of means over the places of one site: one product for the whole batch."""
+        terms = [term for objective in self.objectives for _, term in objective.terms]
+        alias = terms[0].site
+        if not all(
+            isinstance(term, Channel | Direction) and term.site == alias and not getattr(term, "cosine", 0.0)
+            for term in terms
+        ):
+            return None
+        site = self.sites[alias]
+        assert site is not None
+        tensor = seen[alias]
+        means = tensor.movedim(site.unit_axis, -1).flatten(1, -2).mean(1) if tensor.dim() > 2 else tensor
+        weights = means.new_zeros(len(self.objectives), means.shape[1])
+        for row, objective in enumerate(self.objectives):
+            for weight, term in objective.terms:
+                if isinstance(term, Channel):
+                    weights[row, term.unit] += weight
+                else:
+                    weights[row] += weight * term.vector.to(weights)  # pyright: ignore[reportAttributeAccessIssue]
+        return (means * weights).sum(1)
