@@ -8,5 +8,6 @@ app = typer.Typer(name="see", help="Look at features, their parts, and the space
 
 from . import atlas as _atlas  # noqa: E402, F401  # registers its command
 from . import examples as _examples  # noqa: E402, F401  # registers its command
+from . import factors as _factors  # noqa: E402, F401  # registers its command
 from . import labels as _labels  # noqa: E402, F401  # registers its command
 from . import maps as _maps  # noqa: E402, F401  # registers its command
