@@ -26,6 +26,8 @@ from .protocol import OverseerFailed
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 #: Bytes of an answer that are read; more is no answer of a language model.
 _LARGEST = 4_000_000
+#: After so many questions in a row without an answer, no more is asked: a job of hundreds of units must not wait on.
+_GIVEN_UP = 3
 SENT = "sent"  # the run's folder of what was asked and answered
 
 
@@ -83,6 +85,7 @@ class Chat:
     def __init__(self, endpoint: Endpoint, run: Run, sleep: Callable[[float], None] = time.sleep) -> None:
         self.endpoint, self.run, self.sent = endpoint, run, 0
         self._sleep = sleep
+        self._failures = 0
         self._opener = urllib.request.build_opener(_Refused)
 
     def ask(self, messages: Sequence[dict[str, Any]], shown: Sequence[str], attempt: int = 0) -> str:
@@ -102,8 +105,14 @@ class Chat:
         name = f"{SENT}/{key}.json"
         if self.run.has(name):
             return str(self.run.read_json(name)["answer"])
+        if self._failures >= _GIVEN_UP:
+            raise OverseerFailed(
+                f"the language model left {_GIVEN_UP} questions in a row unanswered: no more was asked"
+            )
         began = time.monotonic()
+        self._failures += 1
         answer = self._ask(data)
+        self._failures = 0
         self.run.write_json(
             name,
             {

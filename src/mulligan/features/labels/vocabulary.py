@@ -1,7 +1,7 @@
 """The built-in overseer: names from a list, each with the examples that it fits, known without looking at the feature.
 
-A class's name fits the examples of that class. A group's fits those of its classes, which are taken together because
-their names mean alike: with a thousand classes of one photograph each, only groups have examples enough.
+A class's name fits the examples of that class. A group's fits those of its classes, which are alike: with a thousand
+classes of one photograph each, only groups have examples enough.
 """
 
 from __future__ import annotations
@@ -110,27 +110,27 @@ def class_concepts(labels: Int[np.ndarray, " n"], names: Sequence[str]) -> list[
 
 
 def grouped_concepts(
-    labels: Int[np.ndarray, " n"], names: Sequence[str], meaning: Float[np.ndarray, "classes dimension"]
+    labels: Int[np.ndarray, " n"], names: Sequence[str], alike: Float[np.ndarray, "classes dimension"]
 ) -> list[Concept]:
-    """Groups of classes at every grain: the nodes of Ward's tree (1963) over what the classes' names mean.
+    """Groups of classes at every grain: the nodes of Ward's tree (1963) over vectors that are near for like classes.
 
     A group holds at least 2 classes of the data, and at most half of them. It is called by the two names nearest to its
     centre. Two groups of one name keep the smaller.
 
     Args:
-        meaning: a vector for each name, its length 1.
+        alike: a vector for each class.
     """
     there = np.unique(labels[labels >= 0])
     if len(there) < 4:
         return []
     unknown = labels < 0
     found: dict[str, Concept] = {}
-    nodes = to_tree(linkage(meaning[there], "ward"), rd=True)[1]
+    nodes = to_tree(linkage(alike[there], "ward"), rd=True)[1]
     for node in nodes[len(there) :]:  # smaller ones first
         inside = np.sort(there[node.pre_order()])
         if len(inside) > len(there) / 2:
             continue
-        name = called(names, meaning, inside.tolist())
+        name = called(names, alike, inside.tolist())
         judged = np.where(unknown, np.nan, np.isin(labels, inside).astype(np.float64))
         found.setdefault(name, Concept(name, judged))
     return list(found.values())

@@ -145,7 +145,7 @@ def see_labels(request: Request, run: Run, *, engine: Engine | None = None, emit
     twins = twins_of(material, naming, overseers, pool, request.twins) if request.twins else None
     naming = settle_on(naming, twins, request.rate)
     drawing = Drawing(network, dataset, run)
-    reported = np.setdiff1d(material.units, tuned) if len(np.setdiff1d(material.units, tuned)) else material.units
+    reported = np.setdiff1d(material.units, tuned)
     seen = Seen(
         mulligan=mulligan_version(),
         created=str(run.manifest.get("created", "")),
@@ -216,7 +216,7 @@ def _pool(
     found: dict[str, float] = {}
     for pool in ("mean", "max"):
         values: Float[np.ndarray, "n units"] = recording.array(f"{material.site.alias}|{pool}")[:, tuned]
-        found[pool] = search_fit(overseers.vocabulary, values[material.search], material)
+        found[pool] = search_fit(overseers.vocabulary, values, material)
     best = max(found, key=lambda pool: found[pool])
     material.emit(
         Noted(text=f"activations are pooled by {best}, chosen on {len(tuned)} units that no figure is reported on")

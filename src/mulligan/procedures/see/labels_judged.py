@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...evidence import fraction
 from ...features.labels import PersonLabel, Sheet, add_label, agreement, draw_sample, read_sheet, write_sheet
 from ...features.labels.agreement import VERDICTS, Judged
 from ...features.labels.person import today
@@ -156,6 +157,4 @@ def _with(card: FeatureCard, every: Quantity, verdicts: dict[str, list[float]]) 
 
 
 def _share(k: int, n: int) -> Quantity:
-    from ...evidence import fraction
-
     return fraction(k, n, "fraction of the labels judged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Examples of the data, none of them scored on, that concepts of images are told from.
 _BACKGROUND = 200
+#: How much the meaning of classes' names counts beside the head, when classes are grouped.
+_NAMES = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,40 +115,44 @@ def build_overseers(material: Material, request: Request, peaks: np.ndarray | No
 
 def search_fit(vocabulary: Vocabulary, values: Float[np.ndarray, "n units"], material: Material) -> float:
     """How well the vocabulary's best names fit units on the search half, the median over units."""
-    from ...features.labels import Evidence
-
-    best = []
-    for unit in range(values.shape[1]):
-        found = vocabulary.propose(Evidence(f"unit {unit}", material.search, values[:, unit].astype(np.float64)))
-        best.append(found[0].score or 0.0 if found else 0.0)
-    return float(np.median(best))
+    return float(np.median(vocabulary.correlations(values[material.search], material.search).max(1)))
 
 
 def _of_classes(material: Material, notes: list[str]) -> Vocabulary | None:
-    """Class names; and where they are words, groups of classes whose names mean alike."""
+    """Class names, and groups of classes that are alike: to the network's head, and by what their names mean."""
     dataset = material.dataset
     if dataset.labels is None or not (dataset.labels >= 0).any():
         return None
     names = list(names_of(material.network, dataset))
     concepts = class_concepts(dataset.labels, names)
-    if len(names) >= 4 and all(any(c.isalpha() for c in name) for name in names):
-        try:
-            meaning = embed([name.replace("_", " ") for name in names])
-        except BadInput:
-            # Without the encoder, alike is what the network's own head takes for alike.
-            notes.append("The sentence encoder is not installed: classes are grouped by the network's head.")
-            meaning = _head_rows(material.network)
-        if meaning is not None and len(meaning) == len(names):
-            concepts += grouped_concepts(dataset.labels, names, meaning)
+    alike = _alike(material.network, names, notes)
+    if alike is not None:
+        concepts += grouped_concepts(dataset.labels, names, alike)
     return Vocabulary(concepts)
 
 
-def _head_rows(network: Network) -> Float[np.ndarray, "classes dimension"] | None:
-    try:
+def _alike(network: Network, names: Sequence[str], notes: list[str]) -> Float[np.ndarray, "classes dimension"] | None:
+    """A vector for each class, near where classes are alike; None where neither head nor names say anything.
+
+    The head knows what looks alike, and its groups are those that units serve; names keep out what only the network
+    takes for alike.
+    """
+    parts: list[np.ndarray] = []
+    with suppress(BadInput):
         rows = network.head_weights[0].float().cpu().numpy()
-    except BadInput:
-        return None
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        if len(rows) == len(names):
+            parts.append(_directions(rows))
+    if all(any(c.isalpha() for c in name) for name in names):
+        try:
+            parts.append(_NAMES * _directions(embed([name.replace("_", " ") for name in names])))
+        except BadInput:
+            notes.append("The sentence encoder is not installed: what classes' names mean was not asked.")
+    return np.concatenate(parts, 1) if parts else None
+
+
+def _directions(rows: np.ndarray) -> np.ndarray:
+    away = rows - rows.mean(0)
+    return away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
 
 
 def _of_texts(material: Material, concepts: Path | None) -> Vocabulary:
