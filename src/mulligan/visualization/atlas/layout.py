@@ -87,7 +87,7 @@ def lay_out(points: Points, seed: int, *, start: Plane | None = None, neighbours
     """
     n = len(points)
     first = _start(points) if start is None else np.asarray(start, np.float32)
-    if n < 3:
+    if n < 3 or not points.shape[1]:  # all in one place
         return first
     with warnings.catch_warnings():
         # It looks for tensorflow, and says what a fixed seed costs; both are known here.
