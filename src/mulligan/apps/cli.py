@@ -444,10 +444,15 @@ def record(
 
 
 @app.command()
-def report(run: Annotated[str, typer.Argument(help="The folder or URL of a finished audit.")]) -> None:
-    """Write the report, SARIF and JUnit files of a finished audit again."""
+def report(run: Annotated[str, typer.Argument(help="The folder or URL of a finished run.")]) -> None:
+    """Write the report, SARIF and JUnit files of a finished audit again, or the page of what `see` wrote."""
     from ..reports import write_reports
+    from ..reports.seeing import write_page
 
+    page = write_page(run)
+    if page is not None:
+        err.print(escape(str(page)), highlight=False)
+        return
     written = write_reports(run)
     for path in (written.html, written.sarif, written.junit):
         err.print(escape(str(path)), highlight=False)

@@ -24,7 +24,8 @@ from ..records import BadInput, Emit, Quantity, Site, parse_feature, silent
 from ..runs import Engine, Run
 from .duplicates import distinct
 
-#: So many of the strongest examples are looked at for near-duplicates, and counted by class.
+#: Of the strongest examples so many, but no more than a tenth of all, are looked at for near-duplicates and counted by
+#: class.
 STRONGEST = 100
 #: How an output is written: "class" and the class's name.
 CLASS = "class "
@@ -132,7 +133,7 @@ class Choice:
     Attributes:
         top: the strongest. levels: drawn from every level between the weakest and the strongest. bottom: the weakest,
             weakest first.
-        strongest: up to 100 of the strongest, without near-duplicates: what is counted by class.
+        strongest: more of the strongest, without near-duplicates: what is counted by class.
         duplicates: how many near-duplicates there were among those.
         broken: examples whose activation is NaN or infinite; they are not chosen.
         never: why nothing is shown; "" where something is.
@@ -169,7 +170,9 @@ def choose(
     if len(sound) > 1 and dead_units(kept[:, None]):
         what = f"It never fires on these data: its largest activation is {kept[0]:.3g} in every example."
         return Choice(broken=broken, never=what)
-    order = [int(row) for row in sound[top(kept, max(STRONGEST, n))]]
+    most = max(n, min(STRONGEST, len(sound) // 10))
+    # What near-duplicates take away is made up for from further below.
+    order = [int(row) for row in sound[top(kept, max(most, 2 * n))]]
     strongest, left_out = distinct(order, alike)
     gone = np.setdiff1d(order, strongest)
     rest = np.setdiff1d(sound, gone)
@@ -178,7 +181,7 @@ def choose(
         top=tuple(strongest[:n]),
         levels=tuple(int(row) for row in rest[stratified(values[rest], n, rng)]),
         bottom=tuple(int(row) for row in shuffled[top(-values[shuffled], n)]),
-        strongest=tuple(strongest[:STRONGEST]),
+        strongest=tuple(strongest[:most]),
         duplicates=left_out,
         broken=broken,
     )

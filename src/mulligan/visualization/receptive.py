@@ -151,7 +151,8 @@ def _look(
     passed: list[Tensor] = []
 
     def keep(tensor: Tensor, site: Site) -> Tensor:
-        passed.append(tensor)
+        if tensor.requires_grad:
+            passed.append(tensor)
         return tensor.clone()  # a layer that works in place leaves what was kept alone
 
     with network.editing({through: keep} if through is not None else {}):
@@ -181,10 +182,13 @@ def _read(
     if site is None:
         output = network.answer_unchecked(network(x, mask))
         return output[..., unit], output.detach().argmax(-1) if classifies else None
-    with network.watching(site, stop=not classifies) as watched:
-        raw = network(x, mask)
+    with network.watching(site, stop=True) as watched:
+        network(x, mask)
         value = laid_out(watched[site], site)[..., unit]
-    return value, network.answer_unchecked(raw).detach().argmax(-1) if classifies else None
+    if not classifies:
+        return value, None
+    with torch.no_grad():  # what lies behind the site needs no gradient
+        return value, network.answer_unchecked(network(x, mask)).argmax(-1)
 
 
 def _added(chosen: Tensor, passed: Tensor, through: Site) -> dict[str, np.ndarray]:
