@@ -42,6 +42,7 @@ def main() -> None:
         parts += ["", *section(path.stem, [json.loads(line) for line in path.open()])]
     for path in sorted((HERE / "results" / "game").glob("*.jsonl")):
         parts += ["", *round_section(path)]
+    parts += ["", *seeing_section(HERE / "results" / "see")]
     (HERE / "RESULTS.md").write_text("\n".join(parts) + "\n")
 
 
@@ -65,6 +66,25 @@ def round_section(path: Path) -> list[str]:
     ]  # fmt: skip
     for table in tables(lines):
         parts += ["", markdown(table).rstrip()]
+    return parts
+
+
+def seeing_section(folder: Path) -> list[str]:
+    """Pictures of units beside peers': the goals, how the peers differ, and the tables."""
+    from peers.figures import DIFFERENCES, compared, goals, units
+
+    file = folder / "speed.jsonl"
+    speed = [json.loads(line) for line in file.open()] if file.exists() else []
+    some = [unit for unit in units(folder / "quality.jsonl") if unit.whole]
+    parts = ["## see", "", "| goal | figure [95 %] | verdict |", "|---|---|---|"]
+    parts += [f"| {' | '.join(row)} |" for row in goals(speed, some)] + ["", *DIFFERENCES]
+    parts += ["", *section("see: speed", speed)] if speed else []
+    if some:
+        parts += ["", "## see: quality", "", f"{len(some)} units; `python benchmarks/see.py quality`"]
+    for statistic, what in (("mean", "mean over places, which is what both climb"), ("peak", "largest place")):
+        if some:
+            parts += ["", f"**{what}**", "", "| | figure [95 %] |", "|---|---|"]
+            parts += [f"| {name} | {figure} |" for name, figure in compared(some, statistic)]
     return parts
 
 

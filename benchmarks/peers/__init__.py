@@ -1,0 +1,1 @@
+"""Peers in environments of their own: `environments` makes them and talks to the runners that work inside."""
