@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .datasets import load_dataset
     from .networks import Network, load
+    from .visualization.climbing import visualize
 
-__all__ = ["Network", "load", "load_dataset"]
+__all__ = ["Network", "load", "load_dataset", "visualize"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from .datasets import load_dataset
 
         return load_dataset
+    if name == "visualize":
+        from .visualization.climbing import visualize
+
+        return visualize
     raise AttributeError(f"module 'mulligan' has no attribute {name!r}")

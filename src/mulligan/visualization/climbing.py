@@ -2,8 +2,8 @@
 
     objectives -> one forward to the last site they read -> one gradient for all pictures -> a step of each
 
-Olah et al. 2017 (doi 10.23915/distill.00007). The network is a quickened copy, the pass ends at the last site, the first
-steps are taken on a smaller canvas where the network allows, and a picture that no longer rises leaves the batch.
+Olah et al. 2017 (doi 10.23915/distill.00007). The network is a quickened copy, the pass ends at the last site, the
+first steps are taken on a smaller canvas where the network allows, and a picture that no longer rises leaves the batch.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ WINDOW, RISE = 16, 0.01
 SMALL_STEPS, SMALL_SIDE, LEAST_SIDE = 0.4, 0.5, 96
 #: The share of steps over which steps and transforms shrink, and what they shrink to.
 CALM, CALM_RATE, CALM_TRANSFORMS = 0.4, 0.05, 0.25
+#: Why a picture failed.
+STILL, BROKEN = "nothing in the picture moves it", "its gradient is NaN or infinite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,8 @@ def visualize(
         quick = quickened(network, reader.watched)
         for rows in batched(every, batch):
             mine = Reader.of(network, [every[row] for row in rows])
-            climb = Climb(network, quick, mine, stats, how, derived_seed(seed, "visualize", *(every[r].text for r in rows)))
+            own_seed = derived_seed(seed, "visualize", *(every[row].text for row in rows))
+            climb = Climb(network, quick, mine, stats, how, own_seed)
             results.append(climb.run(None if begun is None else begun[rows]))
             emit(Advanced(job="visualize", done=sum(len(r.pixels) for r in results), total=len(every)))
     emit(Finished(job="visualize", seconds=0.0))
@@ -219,10 +222,7 @@ class Climb:
             now = values.detach().double().cpu().numpy()
             bad = self._bad(now, slopes, len(alive))
             for number in np.flatnonzero(bad):
-                failed[alive[number]] = (
-                    "its gradient is NaN or infinite" if not np.isfinite(now[number]) or step else
-                    "nothing in the picture moves it" if self._still(slopes, number) else "its gradient is NaN or infinite"
-                )  # fmt: skip
+                failed[alive[number]] = STILL if self._still(slopes, number) and np.isfinite(now[number]) else BROKEN
             adam.step(slopes, CALM_RATE + (1 - CALM_RATE) * calm)
             taken[alive] += 1
             first = now if first is None else first
@@ -260,12 +260,13 @@ class Climb:
             if self.network.device.type == "cpu":
                 x = x.contiguous(memory_format=torch.channels_last)
             values = run(x) if run is not None and len(x) == len(self.reader.objectives) else reader.own(reader.seen(x))
-            asked = [*param.tensors, *param.common] + ([pixels] if isinstance(param, MaCo) else [])
+            asked = [*param.tensors, *param.common]
+            shades = [pixels] if isinstance(param, MaCo) else []
             if not values.requires_grad:
-                return values, [torch.zeros_like(tensor) for tensor in asked[: len(param.tensors) + len(param.common)]], None
-            slopes = torch.autograd.grad(values.sum(), asked, allow_unused=True)
-        given = [torch.zeros_like(t) if s is None else s for t, s in zip(asked, slopes, strict=True)]
-        return values, given[: len(param.tensors) + len(param.common)], given[-1] if isinstance(param, MaCo) else None
+                return values, [torch.zeros_like(tensor) for tensor in asked], None
+            slopes = torch.autograd.grad(values.sum(), [*asked, *shades], allow_unused=True)
+        given = [torch.zeros_like(t) if s is None else s for t, s in zip([*asked, *shades], slopes, strict=True)]
+        return values, given[: len(asked)], given[-1] if shades else None
 
     def _compiled(self) -> Any:
         """The pass of the whole batch through torch's compiler, where that was asked for and gives the same."""

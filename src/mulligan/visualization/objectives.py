@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ..attribution import find_class
+from ..features.dictionaries import Dictionary
 from ..networks import Network
 from ..records import BadInput, Site, parse_feature
 
@@ -108,16 +110,29 @@ def direction(
     """The mean over places of the activation's product with a direction.
 
     Args:
-        cosine: the power of the cosine between the two, at least 0.1, that each place's product is multiplied with: what
-            points elsewhere then counts less (Carter et al. 2019).
+        cosine: the power of the cosine between the two, at least 0.1, that each place's product is multiplied with:
+            what points elsewhere then counts less (Carter et al. 2019).
     """
     return _one(Direction(str(site), torch.as_tensor(vector, dtype=torch.float32), cosine, name))
 
 
-def latent(dictionary: Any, index: int) -> Objective:
-    """Latent `index` of a dictionary (`features.dictionaries.Dictionary`), before its nonlinearity, mean over places."""
-    encoder = torch.as_tensor(np.asarray(dictionary.encoder[index]), dtype=torch.float32)
-    return _one(Direction(dictionary.site, encoder, 0.0, f"{dictionary.site}@{dictionary.name}:{index}", whole=True))
+def latent(dictionary: Dictionary, index: int) -> Objective:
+    """Latent `index` of a dictionary, before its nonlinearity: the mean over places of what it reads.
+
+    Raises:
+        BadInput: if there is no such latent.
+    """
+    if not 0 <= index < len(dictionary):
+        raise BadInput(
+            f"this latent does not exist: there are {len(dictionary)}", where=f"@{dictionary.name}:{index}",
+            fix="choose another",
+        )  # fmt: skip
+    encoder = np.asarray(dictionary.encoder[index], np.float32)
+    shift = float(dictionary.bias[index]) if dictionary.bias is not None else 0.0
+    if dictionary.centre is not None:
+        shift -= float(encoder @ dictionary.centre)
+    name = f"{dictionary.site}@{dictionary.name}:{index}"
+    return _one(Direction(dictionary.site, torch.from_numpy(encoder), 0.0, name, whole=True, shift=shift))
 
 
 def logit(index: int, name: str | None = None) -> Objective:
@@ -130,7 +145,9 @@ def layer(site: str | Site) -> Objective:
     return _one(Layer(str(site)))
 
 
-def caricature(network: Network, site: str | Site, picture: Float[Tensor, "c h w"], *, cosine: float = 1.0) -> Objective:
+def caricature(
+    network: Network, site: str | Site, picture: Float[Tensor, "c h w"], *, cosine: float = 1.0
+) -> Objective:
     """What a layer sees in a picture, exaggerated: at each place, the product with the picture's activation there.
 
     Args:
@@ -149,8 +166,15 @@ def diversity(site: str | Site) -> Objective:
     return _one(Diversity(str(site)))
 
 
-def parse_objective(text: str, network: Network | None = None) -> Objective:
-    """Read an objective as people write it: `SITE:UNIT`, `SITE:UNIT@ROW,COLUMN`, `class:NAME`, `-a`, `a + 2 * b`.
+def parse_objective(
+    text: str, network: Network | None = None, dictionaries: Mapping[str, Dictionary] | None = None
+) -> Objective:
+    """Read an objective as people write it.
+
+    `SITE:UNIT`, `SITE:UNIT@ROW,COLUMN`, `SITE@NAME:LATENT`, `class NAME`, `layer SITE`, `-a`, `a + 2 * b`.
+
+    Args:
+        network: whose classes are meant by name. dictionaries: by name, whose latents may be meant.
 
     Raises:
         BadInput: if a part of it is none of these.
@@ -158,7 +182,7 @@ def parse_objective(text: str, network: Network | None = None) -> Objective:
     total: Objective | None = None
     for sign, part in _parts(text):
         weight, star, rest = part.partition("*")
-        one = _parse_term(rest.strip() if star else part, network)
+        one = _parse_term(rest.strip() if star else part, network, dictionaries or {})
         if star:
             try:
                 one = float(weight) * one
@@ -188,15 +212,15 @@ def _parts(text: str) -> list[tuple[float, str]]:
     return [*parts, (sign, " ".join(words))] if words else parts
 
 
-def _parse_term(text: str, network: Network | None) -> Objective:
-    kind, _, rest = text.partition(":")
+def _parse_term(text: str, network: Network | None, dictionaries: Mapping[str, Dictionary]) -> Objective:
+    kind, _, rest = text.partition(" ")
     if kind == "class" and rest:
-        names = network.classes if network is not None else None
-        if names is not None and rest in names:
-            return logit(names.index(rest), rest)
+        if network is not None and network.classes is not None:
+            index = find_class(network, rest)
+            return logit(index, network.classes[index])
         if rest.isdecimal():
-            return logit(int(rest), names[int(rest)] if names and int(rest) < len(names) else None)
-        raise BadInput("the network has no such class", where=rest, fix="give a class's name or its number")
+            return logit(int(rest))
+        raise BadInput("this network's classes have no names", where=rest, fix="give the class's number")
     if kind == "layer" and rest:
         return layer(rest)
     head, at, place = text.rpartition("@")
@@ -204,9 +228,11 @@ def _parse_term(text: str, network: Network | None) -> Objective:
         feature = parse_feature(head)
         return neuron(feature.reads[0], feature.index, [int(number) for number in place.split(",")])
     feature = parse_feature(text)
-    if feature.dictionary:
-        raise BadInput("a dictionary's latent needs its file", where=text, fix="give --dictionary FILE")
-    return channel(feature.reads[0], feature.index)
+    if not feature.dictionary:
+        return channel(feature.reads[0], feature.index)
+    if feature.dictionary not in dictionaries:
+        raise BadInput("this dictionary is not known", where=text, fix="give its file with --dictionary")
+    return latent(dictionaries[feature.dictionary], feature.index)
 
 
 def activation(network: Network, site: str | Site, picture: Float[Tensor, "c h w"]) -> Float[Tensor, ...]:
@@ -309,13 +335,14 @@ class Neuron:
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """See `direction`; `whole`: `name` is all that stands in the text."""
+    """See `direction`; `whole`: `name` is all that stands in the text. `shift` is added."""
 
     site: str
     vector: Tensor
     cosine: float = 0.0
     name: str = "direction"
     whole: bool = False
+    shift: float = 0.0
 
     @property
     def text(self) -> str:
@@ -328,7 +355,7 @@ class Direction:
         if self.cosine:
             cosines = product / (rows.norm(dim=-1) * vector.norm()).clamp(min=1e-12)
             product = product * cosines.clamp(min=0.1) ** self.cosine
-        return product.mean(1)
+        return product.mean(1) + self.shift
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,7 +368,7 @@ class Logit:
 
     @property
     def text(self) -> str:
-        return f"class:{self.name if self.name is not None else self.index}"
+        return f"class {self.name if self.name is not None else self.index}"
 
     def values(self, tensor: Tensor, site: Site | None) -> Tensor:
         return tensor[:, self.index]
@@ -355,7 +382,7 @@ class Layer:
 
     @property
     def text(self) -> str:
-        return f"layer:{self.site}"
+        return f"layer {self.site}"
 
     def values(self, tensor: Tensor, site: Site | None) -> Tensor:
         return tensor.flatten(1).square().mean(1)
@@ -371,7 +398,7 @@ class Caricature:
 
     @property
     def text(self) -> str:
-        return f"caricature:{self.site}"
+        return f"caricature {self.site}"
 
     def values(self, tensor: Tensor, site: Site | None) -> Tensor:
         rows, target = _rows(tensor, site), _rows(_fitted(self.target, tensor), site)
@@ -391,7 +418,7 @@ class Inversion:
 
     @property
     def text(self) -> str:
-        return f"inversion:{self.site}"
+        return f"inversion {self.site}"
 
     def values(self, tensor: Tensor, site: Site | None) -> Tensor:
         target = _fitted(self.target, tensor)
@@ -406,7 +433,7 @@ class Diversity:
 
     @property
     def text(self) -> str:
-        return f"diversity:{self.site}"
+        return f"diversity {self.site}"
 
     def values(self, tensor: Tensor, site: Site | None) -> Tensor:
         rows = _rows(tensor, site)

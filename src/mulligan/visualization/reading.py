@@ -15,37 +15,64 @@ from torch import Tensor, nn
 
 from ..networks import Network
 from ..records import BadInput, Site
-from .objectives import ANSWER, Channel, Direction, Inversion, Layer, Neuron, Objective, check
+from .objectives import ANSWER, Caricature, Channel, Direction, Diversity, Inversion, Layer, Neuron, Objective, check
 
 _BENT = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
     nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Softplus,
 )  # fmt: skip
+_POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+)  # fmt: skip
+_PASSED = (*_POOLS, nn.Dropout, nn.Dropout2d, nn.Identity)
 
 
 def before_nonlinearity(network: Network, site: Site) -> Site:
-    """The input of the nonlinearity that a site is the output of; the site itself if there is none."""
+    """The input of the nonlinearity that a site is the output of; the site itself if there is none.
+
+    Poolings and dropouts between the two are passed over: the same units are then read on a finer grid.
+    """
     if site.port != "out" or site.part or site.leaf:
         return site
     order = network.dry_run.order
-    ends = (site.path, site.call)
-    at = next((i for i, step in enumerate(order) if step.leaving and (step.path, step.call) == ends), None)
+    at = next((i for i, s in enumerate(order) if s.leaving and (s.path, s.call) == (site.path, site.call)), None)
     if at is None:
         return site
     last = site
     if not isinstance(network.taps.module(site.path), _BENT):
-        # What ended last within the block, wherever in the network it belongs (activations are often shared).
-        inside = order[at - 1] if at and order[at - 1].leaving else None
-        if inside is None or not isinstance(network.taps.module(inside.path), _BENT):
+        inside = _last_bent(network, site, at)
+        if inside is None:
             return site
-        last = Site(inside.path, "out", inside.call)
-        if not _same(network, site, last):
-            return site
+        last = inside
     try:
         found = network.site(replace(last.place, port="in"))
     except BadInput:
         return site
-    return replace(found, axes=site.axes) if found.shape == site.shape else site
+    if len(found.shape) != len(site.shape) or found.shape[site.unit_axis] != site.shape[site.unit_axis]:
+        return site
+    return replace(found, axes=site.axes)
+
+
+def _last_bent(network: Network, site: Site, at: int) -> Site | None:
+    """The nonlinearity that ended last within a block (which ends at `at` in the order of the pass), wherever in the
+    network it belongs, if the block gives on what it gives, pooled at most."""
+    order, pooled = network.dry_run.order, False
+    for step in reversed(order[:at]):
+        if not step.leaving:
+            if (step.path, step.call) == (site.path, site.call):
+                return None
+            continue
+        module = network.taps.module(step.path)
+        if isinstance(module, _PASSED):
+            pooled = pooled or isinstance(module, _POOLS)
+            continue
+        if not isinstance(module, _BENT):
+            if any(True for _ in module.children()):
+                continue  # what ended inside it comes next
+            return None
+        last = Site(step.path, "out", step.call)
+        return last if pooled or _same(network, site, last) else None
+    return None
 
 
 def _same(network: Network, one: Site, other: Site) -> bool:
@@ -83,8 +110,11 @@ class Reader:
                     # A layer's or a picture's own activation is what passes on, after the nonlinearity.
                     straight = isinstance(term, Channel | Neuron | Direction)
                     found = None if term.site == ANSWER else network.site(term.site)
-                    sites[term.site] = before_nonlinearity(network, found) if found and straight else found
-                elif isinstance(term, Layer | Inversion) and sites[term.site] is not None:
+                    read = before_nonlinearity(network, found) if found and straight else found
+                    # A place is one of the site's own grid.
+                    same = found is None or read is None or read.shape == found.shape
+                    sites[term.site] = read if same or not isinstance(term, Neuron) else found
+                elif isinstance(term, Layer | Inversion | Caricature | Diversity | Neuron) and term.site != ANSWER:
                     sites[term.site] = network.site(term.site)
         return cls(network, tuple(objectives), sites)
 
@@ -144,10 +174,13 @@ class Reader:
         tensor = seen[alias]
         means = tensor.movedim(site.unit_axis, -1).flatten(1, -2).mean(1) if tensor.dim() > 2 else tensor
         weights = means.new_zeros(len(self.objectives), means.shape[1])
+        shifts = means.new_zeros(len(self.objectives))
         for row, objective in enumerate(self.objectives):
             for weight, term in objective.terms:
                 if isinstance(term, Channel):
                     weights[row, term.unit] += weight
                 else:
-                    weights[row] += weight * term.vector.to(weights)  # pyright: ignore[reportAttributeAccessIssue]
-        return (means * weights).sum(1)
+                    assert isinstance(term, Direction)
+                    weights[row] += weight * term.vector.to(weights)
+                    shifts[row] += weight * term.shift
+        return (means * weights).sum(1) + shifts

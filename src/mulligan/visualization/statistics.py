@@ -44,7 +44,9 @@ class ImageStatistics:
     n: int
 
     @classmethod
-    def measure(cls, input: NetworkInput | None, dataset: Dataset, *, seed: int = 0, most: int = MOST) -> ImageStatistics:
+    def measure(
+        cls, input: NetworkInput | None, dataset: Dataset, *, seed: int = 0, most: int = MOST
+    ) -> ImageStatistics:
         """From at most `most` of the pictures, drawn at random, as the network is given them.
 
         Raises:

@@ -1,6 +1,6 @@
 """Small random changes before each step, so that a picture holds what a unit sees and no pattern of single pixels.
 
-Jitter, rotation and scale are drawn for each picture and done by one resampling (Olah et al. 2017 do one after another).
+Jitter, rotation and scale are drawn for each picture and done by one resampling; Olah et al. 2017 do one after another.
 """
 
 from __future__ import annotations
