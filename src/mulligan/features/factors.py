@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -35,8 +36,8 @@ MOST = 12
 CLIPPED = 0.05
 #: A curve that bends less than this (the distance from its chord, over its height) has no elbow.
 BEND = 0.1
-_SWEEPS = 1000
-_PRECISION = 1e-7
+_ROUNDS = 200  # of exchanges; a dozen are usual
+_RIDGE = 1e-12  # of the squared lengths: directions that hang on each other are solved, too
 
 Values = Float[np.ndarray, "n units"]
 
@@ -150,39 +151,87 @@ def _components(values: Values, count: int) -> Factors:
 
 
 def nonnegative_sizes(values: Values, directions: Float[np.ndarray, "factor units"]) -> Float[np.ndarray, "n factor"]:
-    """Sizes of at least zero with the least squared rest, for each row: coordinate descent, all rows at once."""
+    """Sizes of at least zero with the least squared rest, for each row.
+
+    Block principal pivoting (Kim & Park 2011, doi 10.1137/110821172), rows with the same factors in use solved
+    together. A direction of nothing gets size 0; of two that are alike, both share.
+    """
+    n, count = len(values), len(directions)
     gram, along = directions @ directions.T, values @ directions.T
-    lengths = np.maximum(np.diag(gram), 1e-12)
-    sizes = np.maximum(along / lengths / len(directions), 0)
-    scale = max(float(np.abs(along).max(initial=0)), 1e-300)
-    for _ in range(_SWEEPS):
-        moved = 0.0
-        for k in range(len(directions)):
-            new = np.maximum(sizes[:, k] + (along[:, k] - sizes @ gram[:, k]) / lengths[k], 0)
-            moved = max(moved, float(np.abs(new - sizes[:, k]).max(initial=0)))
-            sizes[:, k] = new
-        if moved <= _PRECISION * scale:
+    gram = gram + _RIDGE * max(float(np.trace(gram)), 1e-300) * np.eye(count)
+    tolerance = 1e-9 * max(float(np.abs(along).max(initial=0)), 1e-300)
+    used = along > 0
+    sizes, slopes = np.zeros((n, count)), -along
+    patience, fewest = np.full(n, 3), np.full(n, count + 1)
+    rows = np.arange(n)
+    for _ in range(_ROUNDS):
+        _solve(rows, used, gram, along, sizes, slopes)
+        wrong = (used & (sizes < -tolerance)) | (~used & (slopes < -tolerance))
+        rows = np.flatnonzero(wrong.any(1))
+        if not len(rows):
             break
-    sizes[:, np.diag(gram) < 1e-9] = 0
-    return sizes
+        flip, many = wrong[rows], wrong[rows].sum(1)
+        better = many < fewest[rows]
+        fewest[rows[better]], patience[rows[better]] = many[better], 3
+        waits = ~better & (patience[rows] > 0)
+        patience[rows[waits]] -= 1
+        # Where exchanging all that is wrong goes round in circles, one at a time comes to an end.
+        stuck = np.flatnonzero(~better & ~waits)
+        last = count - 1 - flip[stuck][:, ::-1].argmax(1)
+        flip[stuck] = False
+        flip[stuck, last] = True
+        used[rows] ^= flip
+    return np.maximum(sizes, 0)
 
 
-def _require(values: Values, count: int, kind: str, negatives: str, site: str) -> None:
-    where = site or "factors"
+def _solve(
+    rows: Int[np.ndarray, " some"],
+    used: np.ndarray,
+    gram: np.ndarray,
+    along: np.ndarray,
+    sizes: np.ndarray,
+    slopes: np.ndarray,
+) -> None:
+    """Least squares for these rows, with the factors in use alone; writes sizes and slopes."""
+    codes = used[rows] @ (1 << np.arange(used.shape[1]))
+    order = np.argsort(codes, kind="stable")
+    edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
+    for first, end in pairwise(edges.tolist()):
+        some = rows[order[first:end]]
+        inside = np.flatnonzero(used[some[0]])
+        sizes[some] = 0
+        if len(inside):
+            found = np.linalg.solve(gram[np.ix_(inside, inside)], along[np.ix_(some, inside)].T)
+            sizes[np.ix_(some, inside)] = found.T
+    slopes[rows] = sizes[rows] @ gram - along[rows]
+    slopes[rows] *= ~used[rows]
+
+
+def require_asked(count: int, units: int, kind: str, negatives: str, where: str) -> None:
+    """See whether so many factors can be asked of so many units, before there are any activations.
+
+    Raises:
+        BadInput: if not, or a word is not known.
+    """
     for text, words, name in ((kind, Kind, "kind"), (negatives, Negatives, "negatives")):
         if text not in get_args(words):
             raise BadInput(f"{text!r} is not known", where=name, fix=f"give {' or '.join(get_args(words))}")
     if not 1 <= count <= MOST:
         raise BadInput(f"{count} factors are no handful", where=where, fix=f"ask for 1 to {MOST}")
+    if units < count:
+        raise BadInput(f"this site has {units} units for {count} factors", where=where, fix="ask for fewer factors")
+
+
+def _require(values: Values, count: int, kind: str, negatives: str, site: str) -> None:
+    where = site or "factors"
     n, units = values.shape
+    require_asked(count, units, kind, negatives, where)
     if n < count:
         raise BadInput(
             f"there are {n} activations for {count} factors",
             where=where,
             fix="give more examples, ask for fewer factors, or choose a site with more places",
         )
-    if units < count:
-        raise BadInput(f"this site has {units} units for {count} factors", where=where, fix="ask for fewer factors")
     broken = int((~np.isfinite(values)).any(1).sum())
     if broken:
         raise BadInput(

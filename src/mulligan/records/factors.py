@@ -32,8 +32,8 @@ class FactorEffect:
         attribution: its share of the logit by integrated gradients from zero activation, in logits.
         taken_out: change of the logit when the factor's part is taken from the activation, measured.
         control: the same with as much along the same direction, its units shuffled.
-        confirmed: whether taking it out changes the logit against the attribution's sign, with an interval that
-            excludes zero and more than the control does; None where intervals are missing.
+        confirmed: whether taking it out moves the logit against the attribution's sign, with an interval that excludes
+            zero, and by more than the control does in either sense; None where it was measured once.
     """
 
     output: str

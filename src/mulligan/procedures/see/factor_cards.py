@@ -107,7 +107,7 @@ def make_cards(
     shown: Shown,
     fitted: Mapping[str, Any],
     controls: Mapping[str, Any],
-    effect: Mapping[str, np.ndarray],
+    effect: Mapping[str, np.ndarray] | None,
     here: Mapping[str, np.ndarray] | None,
     spoken: Sequence[Result],
     drawn: Mapping[str, Result],
@@ -141,9 +141,9 @@ def make_cards(
                 units=tuple((int(u), float(direction[u])) for u in order if direction[u] != 0),
                 portrait=_portrait(shown, k, drawn, means),
                 strongest=_sightings(shown, k, rows, place),
-                effect=_effect(effect, k, output),
+                effect=_effect(effect, k, output) if effect is not None else None,
                 here=_effect(here, k, output) if here is not None else None,
-                classes=_classes(spoken[k], shown.network.classes or ()),
+                classes=_classes(spoken[k], shown.network.classes or ()) if spoken else (),
             )
         )
     return tuple(cards)
@@ -161,12 +161,13 @@ def _effect(found: Mapping[str, np.ndarray], k: int, output: str) -> FactorEffec
     attribution = mean(found["attribution"][:, k], _TO_FIRST)
     taken, control = mean(found["taken"][:, k], _CHANGE), mean(found["control"][:, k], _CHANGE)
     confirmed = None
-    if taken.low is not None and taken.high is not None:
-        # Taking away what pushes the output up must push it down, and more than a shuffled direction does.
+    if taken.n is not None and taken.n > 1:
+        # Taking away what pushes the output up must push it down, and move it more than a shuffled direction does in
+        # either sense: one that by chance pushes the other way is no support.
         sign = -1.0 if attribution.value > 0 else 1.0
-        beyond = mean(sign * (found["taken"][:, k] - found["control"][:, k]), "logits")
-        excludes = taken.high < 0 if sign < 0 else taken.low > 0
-        confirmed = excludes and beyond.low is not None and beyond.low > 0
+        moved = mean(sign * found["taken"][:, k], _CHANGE)
+        beyond = mean(sign * found["taken"][:, k] - np.abs(found["control"][:, k]), _CHANGE)
+        confirmed = all(q.low is not None and q.low > 0 for q in (moved, beyond))
     return FactorEffect(output=output, attribution=attribution, taken_out=taken, control=control, confirmed=confirmed)
 
 

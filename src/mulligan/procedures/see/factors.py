@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,15 +26,18 @@ from ...datasets.dataset import digest as content_digest
 from ...datasets.pictures import read_picture
 from ...evidence import random_twin
 from ...features import Dictionary, Factors
-from ...features.factors import MOST
+from ...features.factors import MOST, require_asked
 from ...networks import Network
 from ...records import (
     BadInput,
     DataRecord,
+    DiskFull,
     ElbowCurve,
     Emit,
     Factored,
+    Interrupted,
     LeftOut,
+    MulliganError,
     Noted,
     Quantity,
     silent,
@@ -129,14 +133,7 @@ def prepare(request: Request) -> Prepared:
         raise BadInput(
             "effects are measured on classes, and this network has none", where=network.name, fix="pass --classes"
         )
-    if not 1 <= request.count <= MOST:
-        raise BadInput(f"{request.count} factors are no handful", where="--n", fix=f"ask for 1 to {MOST}")
-    if grid.site.units < request.count:
-        raise BadInput(
-            f"this site has {grid.site.units} units for {request.count} factors",
-            where=grid.site.alias,
-            fix="ask for fewer factors",
-        )
+    require_asked(request.count, grid.site.units, request.kind, request.negatives, grid.site.alias)
     picture = OnePicture(request.image) if request.image is not None else None
     there = grid.places * (1 if picture is not None else len(dataset) // 2)
     if there < request.count:
@@ -183,7 +180,7 @@ def see_factors(request: Request, run: Run, *, engine: Engine | None = None, emi
     effect = work.effects(factors, request.dataset, rows[affected].tolist(), output)
     here = work.effects(factors, prepared.picture, [0], output) if prepared.picture is not None else None
     spoken = work.spoken(factors, [rows[shown.strongest(k, STRONGEST)].tolist() for k in range(len(factors))])
-    drawn, left_out = work.drawn(factors) if request.steps else ({}, ())
+    drawn = work.drawn(factors) if request.steps else {}
     best = {"own": own["means"], "twin": controls["twin means"]}
     cards = make_cards(
         shown, fitted.values, controls, effect, here, spoken, drawn, best, _output_name(request, output), work.placed
@@ -218,7 +215,7 @@ def see_factors(request: Request, run: Run, *, engine: Engine | None = None, emi
         cards=cards,
         pictures=pictures,
         dictionary=shown.dictionary,
-        left_out=(*controls["left out"], *left_out),
+        left_out=tuple(work.left_out),
         notes=(*_notes(own, factors, effect), *request.dataset.notes),
     )
     run.write_json(FACTORS, document)
@@ -232,8 +229,19 @@ class _Work:
     def __init__(self, request: Request, prepared: Prepared, run: Run, engine: Engine, emit: Emit) -> None:
         self.request, self.prepared, self.run, self.engine, self.emit = request, prepared, run, engine, emit
         self.site, self.seed = prepared.grid.site.alias, request.seed
+        self.left_out: list[LeftOut] = []
         self._base: dict[str, Context] = {}
         self._tails: dict[str, Any] = {}
+
+    @contextmanager
+    def leaving_out(self, what: str) -> Iterator[None]:
+        """Within the block, what cannot be done is written down with its reason, and the rest of the job goes on."""
+        try:
+            yield
+        except (Interrupted, DiskFull):
+            raise
+        except (MulliganError, RuntimeError) as error:
+            self.left_out.append(LeftOut(what=what, why=str(error).strip().split("\n")[0]))
 
     def base(self, network: Network, dataset: Dataset) -> Context:
         """Network and data, as pieces see them."""
@@ -293,24 +301,17 @@ class _Work:
         """The same on a random twin and on shuffled units, and the curve over numbers of factors."""
         network, dataset = self.request.network, self.request.dataset
         found: dict[str, Any] = {"twin": None, "shuffled": None, "twin means": None}
-        left_out: list[LeftOut] = []
         settle = ((g.x, g.mask) for g in batches(dataset, network.input, order[:_SETTLED], 16))  # type: ignore[arg-type]
-        twin = random_twin(network, self.seed, settle)
-        try:
-            other = self.sampled(twin, order)
+        self.twin = random_twin(network, self.seed, settle)
+        with self.leaving_out("the random twin"):
+            other = self.sampled(self.twin, order)
             found["twin means"] = other["means"]
             found["twin"] = self.fit("factors of a random twin", other).values
-        except BadInput as error:
-            left_out.append(LeftOut(what="the random twin", why=str(error)))
-        try:
+        with self.leaving_out("the shuffled units"):
             found["shuffled"] = self.fit("factors of shuffled units", own, shuffle=True).values
-        except BadInput as error:
-            left_out.append(LeftOut(what="the shuffled units", why=str(error)))
         piece = Piece(f"{_HERE}:elbow", {**self._asked, "most": MOST})
         found["elbow"] = next(iter(self.run_pieces("how many factors", [piece], self._of(own)))).values
-        found["twin network"] = twin
-        self.twin = twin
-        return found | {"left out": tuple(left_out)}
+        return found
 
     def _with(self, factors: Factors, dataset: Dataset, network: Network | None = None) -> Context:
         base = self.base(network or self.request.network, dataset)
@@ -339,32 +340,34 @@ class _Work:
             Piece(f"{_HERE}:effects", {"site": self.site, "rows": part, "output": output, "seed": self.seed}, len(part))
             for part in _parts(rows, 8)
         ]
-        found = list(self.run_pieces("effects", pieces, self._with(factors, dataset)))
-        return {name: np.concatenate([f.arrays[name] for f in found]) for name in found[0].arrays}
+        with self.leaving_out(f"effects on {dataset.source}"):
+            found = list(self.run_pieces("effects", pieces, self._with(factors, dataset)))
+            return {name: np.concatenate([f.arrays[name] for f in found]) for name in found[0].arrays}
+        return None
 
     def spoken(self, factors: Factors, strongest: list[list[int]]) -> list[Result]:
-        """What taking each factor out of the examples that hold most of it does to all classes."""
+        """What taking each factor out of the examples that hold most of it does to all classes; [] where that cannot be
+        measured."""
         pieces = [
             Piece(f"{_HERE}:speaks_for", {"site": self.site, "rows": rows, "factor": k, "seed": self.seed}, len(rows))
             for k, rows in enumerate(strongest)
         ]
-        return list(self.run_pieces("classes", pieces, self._with(factors, self.request.dataset)))
+        with self.leaving_out("classes that factors speak for"):
+            return list(self.run_pieces("classes", pieces, self._with(factors, self.request.dataset)))
+        return []
 
-    def drawn(self, factors: Factors) -> tuple[dict[str, Result], tuple[LeftOut, ...]]:
-        """A picture of each factor, on the network and on its random twin; what failed is left out with its reason."""
+    def drawn(self, factors: Factors) -> dict[str, Result]:
+        """A picture of each factor, on the network ("own") and on its random twin ("twin")."""
         piece = Piece(f"{_HERE}:draw", {"site": self.site, "steps": self.request.steps, "seed": self.seed})
         found: dict[str, Result] = {}
-        left_out: list[LeftOut] = []
         for name, network in (("own", self.request.network), ("twin", self.twin)):
             job = "pictures" if name == "own" else "pictures of a random twin"
-            try:
+            with self.leaving_out(job):
                 context = self._with(factors, self.request.dataset, network)
                 found[name] = next(iter(self.run_pieces(job, [piece], context)))
-            except (BadInput, RuntimeError) as error:
-                left_out.append(LeftOut(what=job, why=str(error).strip().split("\n")[0]))
         failed = found["own"].values["failed"] if "own" in found else {}
-        left_out += [LeftOut(what=f"the picture of factor {int(k) + 1}", why=why) for k, why in failed.items()]
-        return found, tuple(left_out)
+        self.left_out += [LeftOut(what=f"the picture of factor {int(k) + 1}", why=why) for k, why in failed.items()]
+        return found
 
 
 def _parts(rows: list[int], size: int = _SHARD) -> list[list[int]]:
@@ -402,7 +405,7 @@ def _quantities(told: Mapping[str, Any]) -> list[Quantity]:
     return [Quantity(value=v, unit=told["unit"], low=low, high=high, n=n) for v, low, high, n in told["quoted"]]
 
 
-def _notes(own: Mapping[str, np.ndarray], factors: Factors, effect: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+def _notes(own: Mapping[str, np.ndarray], factors: Factors, effect: Mapping[str, np.ndarray] | None) -> tuple[str, ...]:
     notes = []
     values = own["values"]
     silent_units = np.flatnonzero(~values.any(0))
@@ -416,6 +419,8 @@ def _notes(own: Mapping[str, np.ndarray], factors: Factors, effect: Mapping[str,
         )
     if factors.negatives == "two-sided":
         notes.append("Activations have both signs: each unit was counted twice, so that a direction has both, too.")
+    if effect is None:
+        return tuple(notes)
     size = float(np.abs(effect["attribution"].sum(1)).mean())
     gap = float(np.abs(effect["gap"]).mean())
     if gap > 0.05 * max(size, 1e-12):

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...records import FACTOR_HATCHES, BadInput, ElbowCurve, FactorCard, Factored, FactorEffect, Quantity
+from ...records import (
+    FACTOR_HATCHES,
+    BadInput,
+    ElbowCurve,
+    FactorCard,
+    Factored,
+    FactoredPicture,
+    FactorEffect,
+    Quantity,
+)
 from ...records.factors import SCHEMA
 from ...runs import Run
 from ..charts import nice_ticks
@@ -109,6 +119,7 @@ def render_factors(stored: StoredFactors) -> str:
             ("On a random twin", "control", factored.twin),
             ("Of shuffled units", "baseline", factored.shuffled),
         ],
+        parts=parts,
         share_rows=share_rows,
         effect_rows=effect_rows,
         percent=percent,
@@ -120,6 +131,11 @@ def swatch(card: FactorCard) -> Swatch:
     """A factor's swatch; what is no colour or hatching of ours is drawn plainly, whatever the file says."""
     colour = card.colour if _COLOUR.fullmatch(card.colour) else _PLAIN
     return Swatch(number=card.number, colour=colour, hatch=card.hatch if card.hatch in FACTOR_HATCHES else "level")
+
+
+def parts(picture: FactoredPicture, swatches: Sequence[Swatch]) -> list[tuple[str, Swatch, float]]:
+    """Of a picture that was asked about: each factor's own picture, swatch and share."""
+    return list(zip(picture.alone, swatches, picture.shares, strict=False))
 
 
 def share_rows(card: FactorCard) -> list[tuple[str, str, Quantity | None]]:
