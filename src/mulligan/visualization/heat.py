@@ -27,7 +27,9 @@ def small(pixels: Pixels, side: int = SIDE) -> Image.Image:
     return _sized(_image(pixels), side)
 
 
-def heated(pixels: Pixels, heat: Heat | None, scale: tuple[float, float], box: Box | None) -> Image.Image:
+def heated(
+    pixels: Pixels, heat: Heat | None, scale: tuple[float, float], box: Box | None, side: int = SIDE
+) -> Image.Image:
     """The picture in grey under the heat map, with the box outlined.
 
     Args:
@@ -35,7 +37,7 @@ def heated(pixels: Pixels, heat: Heat | None, scale: tuple[float, float], box: B
         scale: the values that the first and the last colour stand for; what lies beyond has the same colours.
         box: [left, top, right, bottom) in pixels of the picture.
     """
-    image = small(pixels).convert("RGB")
+    image = small(pixels, side).convert("RGB")
     if heat is not None:
         values = np.asarray(Image.fromarray(_level(heat, scale)).resize(image.size, Image.Resampling.BILINEAR))
         # Where nothing fires, the picture shows through.
@@ -56,10 +58,10 @@ def heated(pixels: Pixels, heat: Heat | None, scale: tuple[float, float], box: B
     return image
 
 
-def cropped(pixels: Pixels, box: Box) -> Image.Image:
+def cropped(pixels: Pixels, box: Box, side: int = CROP_SIDE) -> Image.Image:
     """The region alone, enlarged."""
     left, top, right, bottom = box
-    return _sized(_image(pixels[top:bottom, left:right]), CROP_SIDE)
+    return _sized(_image(pixels[top:bottom, left:right]), side)
 
 
 def coloured(level: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width 3"]:

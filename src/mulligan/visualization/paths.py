@@ -8,7 +8,7 @@ and a genuine picture agrees with them more than photographs drawn at random do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,8 +27,10 @@ from .statistics import image_input
 #: Photographs of either kind; fewer of the strongest than this say nothing.
 STRONGEST, DRAWN, FEWEST = 9, 24, 4
 UNIT = "share of the agreement among photographs that excite the unit"
-#: Pictures whose whole interval lies below this are marked.
-FORGED = 0.1
+#: What is said of a picture whose ways stand apart.
+FORGED = "excites the unit by other ways than real examples do, unlike its neighbours: it may be forged"
+#: From so many units of a site can it be told what is usual; so many robust deviations below it is not.
+USUAL, APART = 12, 4.0
 
 
 def earlier_site(network: Network, objective: Objective) -> Site | None:
@@ -94,6 +96,25 @@ def natural_share(
     if ceiling - (_unit(drawn) @ good.T).mean() < 0.1:
         return None
     return bootstrap(every, UNIT, share, generator(seed, "paths"), repeats=200)
+
+
+def standing_apart(shares: Mapping[str, Quantity]) -> list[str]:
+    """Which units of a site have pictures whose ways are unlike those of the others' pictures.
+
+    Ways of genuine pictures differ from photographs' too, more in some networks than in others, so a share is held
+    against its neighbours' and not against a number: it lies 4 robust deviations below their median, and its whole
+    interval below zero.
+    """
+    if len(shares) < USUAL:
+        return []
+    values = np.array([share.value for share in shares.values()])
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    return [
+        name
+        for name, share in shares.items()
+        if share.high is not None and share.high < 0 and share.value < middle - APART * max(spread, 0.05)
+    ]
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -20,14 +20,23 @@ from ...datasets import Dataset, batches, require_kind
 from ...evidence import random_twin
 from ...features.dictionaries import Dictionary
 from ...networks import Network
-from ...records import BadInput, DataRecord, Emit, FeatureCard, LeftOut, Noted, Portrait, Seen, silent
+from ...records import BadInput, DataRecord, Emit, FeatureCard, LeftOut, Noted, Portrait, Quantity, Seen, silent
 from ...runs import Context, Engine, LocalEngine, Piece, Result, Run, digest, generator, mulligan_version
 from ...visualization.climbing import visualize
 from ...visualization.facets import chosen, facets
 from ...visualization.measuring import OnData, fires_less, summarized, values_of, values_on
 from ...visualization.objectives import Objective, check, diversity, parse_objective
 from ...visualization.parametrizations import parametrization
-from ...visualization.paths import DRAWN, FORGED, STRONGEST, drives, earlier_site, natural_share, normalised
+from ...visualization.paths import (
+    DRAWN,
+    FORGED,
+    STRONGEST,
+    drives,
+    earlier_site,
+    natural_share,
+    normalised,
+    standing_apart,
+)  # fmt: skip
 from ...visualization.statistics import ImageStatistics, image_input
 from . import examples as see_examples
 
@@ -236,6 +245,7 @@ class _Work:
                             text, at, sign, copy, number, result, side, twin_side, reached.get((text, sign)), dataset
                         )
                     )
+        self._mark_forged(found)
         if request.facets and data is not None:
             self._facets(alive, found, known, how)
         return found, left
@@ -269,8 +279,6 @@ class _Work:
         natural = None
         if sign == "+" and data is not None and not copy:
             natural = self._natural(text, result.arrays["pixels"][row])
-            if natural is not None and natural.high is not None and natural.high < FORGED:
-                marks.append("takes another path than real examples: it may be forged")
         return Portrait(
             objective=("-" if sign == "-" else "") + text if " " not in text or sign == "+" else f"-({text})",
             image=image, alpha=alpha, reached=value, steps=int(result.values["steps"][row]),
@@ -281,7 +289,7 @@ class _Work:
             twin_best=float(twin.best[at]) if twin is not None else None, natural=natural, marks=tuple(marks),
         )  # fmt: skip
 
-    def _natural(self, text: str, pixels: np.ndarray):
+    def _natural(self, text: str, pixels: np.ndarray) -> Quantity | None:
         network, dataset, values = self.request.network, self.request.dataset, self.objects["values"]
         objective = self.prepared.objectives[text]
         site = earlier_site(network, objective)
@@ -295,6 +303,17 @@ class _Work:
             return None
         both = drives(network, objective, site, torch.cat([x.to(network.device), normalised(network, pixels[None])]))
         return natural_share(both[-1:], both[: len(strong)], both[len(strong) : -1], self.request.seed)
+
+    def _mark_forged(self, found: dict[str, list[Portrait]]) -> None:
+        """Mark pictures whose ways stand apart from those of the other units of their site."""
+        groups: dict[str, list[tuple[str, Quantity]]] = {}
+        for text, portraits in found.items():
+            if portraits and portraits[0].natural is not None:
+                groups.setdefault(text.rpartition(":")[0], []).append((text, portraits[0].natural))
+        for group in groups.values():
+            for text in standing_apart(dict(group)):
+                first, *others = found[text]
+                found[text] = [replace(first, marks=(*first.marks, FORGED)), *others]
 
     def _facets(self, texts: list[str], found: dict[str, list[Portrait]], data: OnData | None, how: dict) -> None:
         pieces = [
