@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import sparse
 
 from ...evidence import bootstrap
 from ...records import AtlasAgainst, Beside, Quantity
-from ...visualization.atlas.aligning import align
+from ...visualization.atlas.aligning import Alignment, align
 from ...visualization.atlas.charting import Chart, chart_levels
 from ...visualization.atlas.gridding import Frame
 from ...visualization.atlas.projecting import Laid, measure_moments, row_context
@@ -19,6 +19,7 @@ from .atlas_work import Work
 
 _PAIRED = 4000  # pictures whose activations the map is fitted, chosen and measured on
 _DRAWS = 8
+_SIDE = 16
 DISTANCE = "distance between where two sets of activations lie (0: alike; 1: no cell in common), 16 x 16 cells"
 
 
@@ -59,7 +60,7 @@ def put_beside(
         AtlasAgainst(
             network=second.record(), site=site.alias, activations=len(plane), map=alignment.kind, pairs=pairs,
             explained=explained, outside=frame.outside(plane), levels=(),
-            figures=(_distance(work, sample, laid, other, there, frame), *sure),
+            figures=(_distance(work, sample, laid, other, there, frame, alignment), *sure),
         ),
         charts,
     )  # fmt: skip
@@ -84,14 +85,23 @@ def _pairs(work: Work, sample: Sample, other: Sample, *, matched: bool) -> tuple
     return first, second, f"{what} of each of {len(first):,} pictures, half of them"
 
 
-def _distance(work: Work, sample: Sample, laid: Laid, other: Sample, there: Laid, frame: Frame) -> Beside:
-    """Total variation between the two networks' shares of the cells; and between two halves of the first's pictures."""
-    side = 16
-    first = _by_picture(laid, frame, side, sample.pictures)
-    second = _by_picture(there, frame, side, other.pictures)
+def _distance(
+    work: Work, sample: Sample, laid: Laid, other: Sample, there: Laid, frame: Frame, alignment: Alignment
+) -> Beside:
+    """Total variation between the two networks' shares of the cells; and between two halves of the first's pictures.
+
+    Both networks' activations of some pictures are put among those fitted: a layout's own points lie a little farther
+    apart than points that are put among them.
+    """
+    chosen = np.zeros(sample.pictures, dtype=bool)
+    chosen[work.random("distance", "pictures").permutation(sample.pictures)[:_PAIRED]] = True
+    first = _by_picture(frame, *_placed(sample, laid.kept & chosen[:, None], laid.place), sample.pictures)[chosen]
+    second = _by_picture(
+        frame, *_placed(other, there.kept & chosen[:, None], lambda rows: laid.place(alignment(rows))), sample.pictures
+    )[chosen]
     random = work.random("distance")
-    half = random.permutation(sample.pictures)
-    cut = sample.pictures // 2
+    half = random.permutation(first.shape[0])
+    cut = len(half) // 2
     halves = _between(first[half[:cut]], first[half[cut:]], random)
     return Beside(
         name="where the two networks' activations lie",
@@ -100,10 +110,16 @@ def _distance(work: Work, sample: Sample, laid: Laid, other: Sample, there: Laid
     )
 
 
-def _by_picture(laid: Laid, frame: Frame, side: int, pictures: int) -> sparse.csr_matrix:
-    cells = frame.cells(laid.plane, side)
-    ones = np.ones(len(cells))
-    return sparse.csr_matrix((ones, (laid.owners, cells)), shape=(pictures, side * side))
+def _placed(
+    sample: Sample, kept: np.ndarray, place: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which picture each of some activations is of, and where it is put."""
+    return np.nonzero(kept)[0], np.concatenate([place(rows) for _, rows in sample.rows(kept)])
+
+
+def _by_picture(frame: Frame, owners: np.ndarray, plane: np.ndarray, pictures: int) -> sparse.csr_matrix:
+    cells = frame.cells(plane, _SIDE)
+    return sparse.csr_matrix((np.ones(len(cells)), (owners, cells)), shape=(pictures, _SIDE * _SIDE))
 
 
 def _between(a: sparse.csr_matrix, b: sparse.csr_matrix, random: np.random.Generator) -> Quantity:

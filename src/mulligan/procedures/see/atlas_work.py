@@ -12,6 +12,7 @@ from ...networks import Network
 from ...records import BadInput, Emit
 from ...runs import Engine, Run, derived_seed, generator
 from ...visualization.atlas.gridding import ZOOMS
+from ...visualization.atlas.moments import Projection
 from ...visualization.atlas.projecting import FITTED, Laid, measure_moments, project, row_context
 from ...visualization.atlas.sampling import Sample
 
@@ -79,9 +80,19 @@ def class_number(network: Network, name: str) -> int:
 
 
 def lay_rows(work: Work, network: Network, sample: Sample, kept: np.ndarray, job: str) -> Laid:
-    """Moments, projection and layout of the rows that are kept."""
+    """Moments, projection and layout of the rows that are kept.
+
+    Raises:
+        BadInput: if they are all alike.
+    """
     context = row_context(network, work.request.dataset, sample, kept)
     moments = measure_moments(context, work.run, engine=work.engine, emit=work.emit, job=f"{job}: mean and covariance")
+    if not len(Projection.of(moments).components):
+        raise BadInput(
+            "the activations at this site do not differ, so that there is nothing to lay out",
+            where=sample.site.alias,
+            fix="choose another site, or other data",
+        )
     return project(
         context, work.run, moments, seed=derived_seed(work.request.seed, job), fitted=work.request.fitted,
         engine=work.engine, emit=work.emit, job=job,
