@@ -139,7 +139,8 @@ def test_everything_is_said(tmp_path: Path) -> None:
     text = words(page)
     for said in (
         "blocks.5 in 3 parts", "The block&#39;s output.", "both signs of each unit",
-        "400 of 500 examples looked through", "7 x 7 places", "tabby", "confirmed", "not confirmed", "12 (0.8), 3 (−0.2)",
+        "400 of 500 examples looked through", "7 x 7 places", "tabby", "confirmed", "not confirmed",
+        "12 (0.8), 3 (−0.2)",
         "fires less than real examples",
         "lynx", "rest 30 %", "its gradient is NaN", "3 units are zero at every place.", "bends most at 3",
         "mulligan see factors net blocks.5", "dictionaries/factors-12345678.safetensors", "No picture was made.",
