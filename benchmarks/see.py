@@ -21,28 +21,19 @@ photographs.
 from __future__ import annotations
 
 import argparse
-import fcntl
-import json
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from measuring import RESULTS, Case, Ledger
-from peers.environments import FOLDER, Failed, Runner
+from peers import figures, gallery
+from peers.environments import FOLDER, Failed, Runner, Turn
+from peers.quality import DRAWN, PICTURES, drawn, quality
 from peers.subjects import EFFICIENTNET, SIZE, VIT
-from PIL import Image
 
-from mulligan.datasets import load_dataset
-from mulligan.networks import ImageInput, Network, load
-
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 COMMAND = "python benchmarks/see.py"
 OURS, WHOLE = "Mulligan", "Mulligan, every step at full size"
 SINGLE, BATCH = "DreamLens, unit after unit", "DreamLens, one batch"
@@ -55,20 +46,15 @@ VARIANTS = {
 }  # fmt: skip
 STEPS, UNITS, REPEATS = 64, 8, 5
 SPEED = {"efficientnet": (EFFICIENTNET, "_blocks.15", 320), "vit": (VIT, "blocks.3.up", 768)}
-# What quality is measured on: site and its units, of which `EACH` are drawn by `DRAWN`. Fixed before any picture was.
-SITES, EACH, DRAWN = {"_blocks.8": 112, "_blocks.15": 320}, 16, 5
-DREAMLENS_STEPS = 120  # its own default
-PICTURES = FOLDER / "see"
-PHOTOGRAPHS = "photographs"
+_SIDES = (figures.PHOTOGRAPHS, figures.THEIRS, figures.OURS)
 
 
 def main() -> None:
     """Measure what is not in the ledger yet, or draw the gallery."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "quality", "gallery"])
-    parser.add_argument(
-        "--only", help="one network, or one side", choices=[*SPEED, PHOTOGRAPHS, "dreamlens", "mulligan"]
-    )
+    parser.add_argument("--only", help="one network, or one side", choices=[*SPEED, *_SIDES])
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="of speed; may be given again")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--threads", type=int, default=1, help="torch's; one is disturbed least on a busy machine")
     parser.add_argument("--again", action="store_true", help="measure what is in the ledger, too")
@@ -89,17 +75,7 @@ def _do(given: argparse.Namespace) -> None:
     elif given.what == "quality":
         quality(given)
     else:
-        from peers.gallery import write
-
-        write(drawn(), PICTURES, RESULTS / "see")
-
-
-def drawn() -> list[tuple[str, int]]:
-    """The units whose pictures are judged: (site, unit)."""
-    rng = np.random.default_rng(DRAWN)
-    return [
-        (site, int(unit)) for site, units in SITES.items() for unit in sorted(rng.choice(units, EACH, replace=False))
-    ]
+        gallery.write(drawn(), PICTURES, RESULTS / "see")
 
 
 # Speed
@@ -111,13 +87,14 @@ def speed(network: str, site: str, units: int, given: argparse.Namespace) -> Non
     case = Case(name, SINGLE, given.repeats, {OURS: ("wall time", 0.3333)})
     ledger = Ledger("see/speed", f"{COMMAND} speed", given.again)
     wanted = [int(unit) for unit in np.random.default_rng(DRAWN).choice(units, UNITS, replace=False)]
-    if all(ledger.has(case, variant, repeat) for variant in VARIANTS for repeat in range(given.repeats)):
+    variants = [variant for variant in VARIANTS if not given.variant or variant in given.variant]
+    if all(ledger.has(case, variant, repeat) for variant in variants for repeat in range(given.repeats)):
         return
-    runners = _runners(sorted({peer for peer, _ in VARIANTS.values()}), network, threads)
+    runners = _runners(sorted({VARIANTS[variant][0] for variant in variants}), network, threads)
     asked = {"do": "climb", "site": site, "units": wanted, "size": size, "seed": 0}
     warm: set[str] = set()
     for repeat in range(given.repeats):
-        turned = [*VARIANTS][repeat % len(VARIANTS) :] + [*VARIANTS][: repeat % len(VARIANTS)]
+        turned = variants[repeat % len(variants) :] + variants[: repeat % len(variants)]
         for variant in (one for one in turned if not ledger.has(case, one, repeat)):
             peer, way = VARIANTS[variant]
             with given.turn():
@@ -170,164 +147,6 @@ def small_vit() -> Path:
         script = Path(__file__).parent / "networks" / "small_vit.py"
         subprocess.run([sys.executable, str(script), "--out", str(file)], check=True)
     return file
-
-
-class Turn:
-    """A lock on a file that is kept over several short runs and given up between two of them after `HOLD` seconds."""
-
-    HOLD = 200.0
-
-    def __init__(self, lock: Path | None) -> None:
-        self._file = lock.open("a") if lock else None
-        self._since: float | None = None
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Within the block the lock is held."""
-        if self._file and self._since is None:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            self._since = time.monotonic()
-        yield
-        if self._file and self._since is not None and time.monotonic() - self._since > self.HOLD:
-            self.end()
-
-    def end(self) -> None:
-        """Give it up."""
-        if self._file and self._since is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-            self._since = None
-
-
-# Quality
-def quality(given: argparse.Namespace) -> None:
-    """The referee's figures of photographs, of DreamLens's pictures, and of ours in the same time."""
-    torch.set_num_threads(given.threads)
-    ledger = Ledger("see/quality", f"{COMMAND} quality", given.again)
-    referee = Referee(load(EFFICIENTNET))
-    if given.only in (None, PHOTOGRAPHS):
-        _photographs(ledger, referee)
-    if given.only in (None, "dreamlens"):
-        _theirs(ledger, referee, given)
-    if given.only in (None, "mulligan"):
-        _ours(ledger, referee, given)
-
-
-class Referee:
-    """Reads units on 8-bit pictures by the network as it was loaded."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-
-    def __call__(self, pictures: np.ndarray, sites: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{site: (mean over places, largest place)}, each [picture, unit], of uint8 [picture, height, width, 3]."""
-        assert isinstance(self.network.input, ImageInput)
-        means: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
-        peaks: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
-        for start in range(0, len(pictures), 16):
-            x = self.network.input.stack(list(pictures[start : start + 16]))
-            with torch.no_grad(), self.network.watching(list(sites), stop=True) as watched:
-                self.network(x)
-                for site in sites:
-                    places = watched[site].flatten(2)
-                    means[site].append(places.mean(2))
-                    peaks[site].append(places.amax(2))
-        return {site: (torch.cat(means[site]).numpy(), torch.cat(peaks[site]).numpy()) for site in sites}
-
-
-def _case(site: str, unit: int) -> Case:
-    return Case(f"{site}:{unit}", "dreamlens", 1, {})
-
-
-def _photographs(ledger: Ledger, referee: Referee) -> None:
-    units = [(site, unit) for site, unit in drawn() if not ledger.has(_case(site, unit), PHOTOGRAPHS, 0)]
-    if not units:
-        return
-    network, dataset = referee.network, load_dataset(DATA / "imagenet-samples")
-    assert isinstance(network.input, ImageInput)
-    found: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
-    for start in range(0, len(dataset), 100):
-        some = dataset.subset(range(start, min(start + 100, len(dataset))))
-        crops = np.stack([network.input.crop(some.decode(item)) for item in some.gather(range(len(some)))])  # type: ignore[arg-type]
-        found.append(referee(crops, list(SITES)))
-    for site, unit in units:
-        mean, peak = (np.concatenate([part[site][at][:, unit] for part in found]) for at in (0, 1))
-        values = {
-            "best mean": (float(mean.max()), ""), "best peak": (float(peak.max()), ""),
-            "deviation of means": (float(mean.std()), ""), "average of means": (float(mean.mean()), ""),
-            "photographs": (float(len(mean)), ""),
-        }  # fmt: skip
-        ledger.add(_case(site, unit), PHOTOGRAPHS, 0, values)
-
-
-def _theirs(ledger: Ledger, referee: Referee, given: argparse.Namespace) -> None:
-    left = [(site, unit) for site, unit in drawn() if not ledger.has(_case(site, unit), "dreamlens", 0)]
-    if not left:
-        return
-    runner = _runners(["dreamlens"], EFFICIENTNET, given.threads)["dreamlens"]
-    runner.ask(do="climb", site=left[0][0], units=[0], size=224, seed=0, how="single", steps=2)
-    for site, unit in left:
-        with given.turn():
-            found, pictures = _climbed(runner, site, [unit], DREAMLENS_STEPS, "single")
-        _judged(ledger, referee, "dreamlens", site, [unit], pictures, found)
-        print(f"dreamlens, {site}:{unit}: {found['wall']:.0f} s", flush=True)
-    runner.close()
-
-
-def _ours(ledger: Ledger, referee: Referee, given: argparse.Namespace) -> None:
-    """As many steps as take DreamLens's time: guessed from a run of fewer, and made fewer if that was too many."""
-    for site in SITES:
-        units = [unit for other, unit in drawn() if other == site]
-        if all(ledger.has(_case(site, unit), "mulligan", 0) for unit in units):
-            continue
-        allowed = sum(spent(RESULTS / "see" / "quality.jsonl", site, unit, "dreamlens") for unit in units)
-        runner = _runners(["mulligan"], EFFICIENTNET, given.threads)["mulligan"]
-        with given.turn():
-            runner.ask(do="climb", site=site, units=units, size=224, seed=1, how="", steps=STEPS)
-            took = runner.ask(do="climb", site=site, units=units, size=224, seed=1, how="", steps=STEPS)["processor"]
-        steps = int(STEPS * allowed / took)
-        while True:
-            with given.turn():
-                found, pictures = _climbed(runner, site, units, steps, "")
-            print(f"mulligan, {site}: {steps} steps in {found['processor']:.0f} s of {allowed:.0f}", flush=True)
-            if found["processor"] <= allowed:
-                break
-            steps = int(steps * 0.98 * allowed / found["processor"])
-        _judged(ledger, referee, "mulligan", site, units, pictures, found)
-        runner.close()
-
-
-def spent(file: Path, site: str, unit: int, variant: str) -> float:
-    """The processor time that a variant took for a unit, from the ledger."""
-    rows = [json.loads(line) for line in file.open()]
-    return next(
-        row["value"]
-        for row in reversed(rows)
-        if (row["case"], row["variant"], row["measure"]) == (f"{site}:{unit}", variant, "processor time")
-    )
-
-
-def _climbed(runner: Runner, site: str, units: list[int], steps: int, how: str) -> tuple[dict[str, Any], np.ndarray]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "pictures.npy")
-        found = runner.ask(do="climb", site=site, units=units, size=224, seed=0, how=how, steps=steps, out=file)
-        return found, np.load(file)
-
-
-def _judged(
-    ledger: Ledger, referee: Referee, variant: str, site: str, units: list[int], pictures: np.ndarray,
-    found: dict[str, Any],
-) -> None:  # fmt: skip
-    means, peaks = referee(pictures, [site])[site]
-    for at, unit in enumerate(units):
-        file = PICTURES / variant / f"{site}-{unit}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[at]).save(file)
-        values = {
-            "mean": (float(means[at, unit]), ""), "peak": (float(peaks[at, unit]), ""),
-            "wall time": (found["wall"] / len(units), "s"), "processor time": (found["processor"] / len(units), "s"),
-            "steps": (float(found["steps"][at]), ""),
-        }  # fmt: skip
-        ledger.add(_case(site, unit), variant, 0, values)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,14 @@ runner is a process: it loads the network once, and then does one job a request 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +95,29 @@ class Runner:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+
+
+class Turn:
+    """A lock on a file that is kept over several short runs and given up between two of them after `HOLD` seconds."""
+
+    HOLD = 200.0
+
+    def __init__(self, lock: Path | None) -> None:
+        self._file = lock.open("a") if lock else None
+        self._since: float | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Within the block the lock is held."""
+        if self._file and self._since is None:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._since = time.monotonic()
+        yield
+        if self._file and self._since is not None and time.monotonic() - self._since > self.HOLD:
+            self.end()
+
+    def end(self) -> None:
+        """Give it up."""
+        if self._file and self._since is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._since = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from dreamlens import FeatureTarget, FeatureVisualizer, RenderConfig
+from dreamlens import FeatureTarget, FeatureVisualizer, RenderConfig  # pyright: ignore[reportMissingImports]
 from subjects import fingerprint, module, prepared
 from worker import eight_bits, serve
 

@@ -27,7 +27,7 @@ _transforms.Normalize = Normalize  # type: ignore[attr-defined]
 _package.transforms = _transforms  # type: ignore[attr-defined]
 sys.modules |= {"torchvision": _package, "torchvision.transforms": _transforms}
 
-from lucent.optvis import objectives, param, render, transform  # noqa: E402
+from lucent.optvis import objectives, param, render, transform  # noqa: E402  # pyright: ignore[reportMissingImports]
 from subjects import EFFICIENTNET, fingerprint, module, prepared  # noqa: E402
 from worker import eight_bits, serve  # noqa: E402
 

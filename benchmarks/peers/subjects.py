@@ -30,7 +30,7 @@ def module(name: str, weights: str | None = None) -> nn.Module:
     from safetensors.torch import load_file
 
     sys.path.append(str(Path(__file__).resolve().parents[1] / "networks"))
-    from small_vit import factory
+    from small_vit import factory  # pyright: ignore[reportMissingImports]
 
     made = factory()
     assert weights is not None
