@@ -23,7 +23,7 @@ def halves(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Pictures:
-    """Inputs of which each class has its own mean, so that random features predict it, some classes more than others."""
+    """Inputs with a mean for each class, so that random features predict it, some classes more than others."""
 
     def __init__(self, n: int, seed: int, size: int = 12) -> None:
         rng = np.random.default_rng(seed)

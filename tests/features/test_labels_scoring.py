@@ -49,20 +49,25 @@ def test_a_unit_that_is_a_concept_is_explained_by_its_name_and_by_no_other() -> 
     found = score(values, words.judge("stripe", rows), others, 0)
     assert found is not None
     assert found.auc.value > 0.99
-    assert found.auc.low is not None and found.auc.low > 0.9
+    assert found.auc.low is not None
+    assert found.auc.low > 0.9
     assert found.explained.value > 0.9
     assert found.strong.value == 1.0
     assert found.ordinary.value < 0.5
-    assert found.shuffled is not None and found.shuffled.value < 0.5
+    assert found.shuffled is not None
+    assert found.shuffled.value < 0.5
     wrong = score(values, others[0], [], 0)
-    assert wrong is not None and wrong.p > 0.5 and wrong.explained.value < 0.1
+    assert wrong is not None
+    assert wrong.p > 0.5
+    assert wrong.explained.value < 0.1
 
 
 def test_a_name_that_is_too_narrow_predicts_but_explains_little() -> None:
     labels = labelled(600, 3)
     values = np.isin(labels, [0, 1, 2]) + np.random.default_rng(4).normal(size=600) * 0.05
     narrow, wide = (score(values, np.isin(labels, some).astype(float), [], 0) for some in ([0], [0, 1, 2]))
-    assert narrow is not None and wide is not None
+    assert narrow is not None
+    assert wide is not None
     assert narrow.auc.value > 0.7
     assert narrow.explained.value < 0.5 < 0.9 < wide.explained.value
 
@@ -75,7 +80,9 @@ def test_a_label_that_fits_too_few_has_no_score_and_what_is_not_judged_does_not_
     judged = np.full(100, np.nan)
     judged[:50] = values[:50] >= 25
     found = score(values, judged, [], 0)
-    assert found is not None and found.auc.value == 1.0 and found.auc.n == 50
+    assert found is not None
+    assert found.auc.value == 1.0
+    assert found.auc.n == 50
 
 
 def test_shuffling_labels_among_units_lowers_the_area_to_one_half() -> None:
@@ -102,7 +109,8 @@ def test_the_vocabulary_names_the_right_grain() -> None:
     for truth, values in (("cross", (labels == 0) + noise), ("both", animals + noise)):
         (best, *_) = words.propose(Evidence("unit", search, values[search]))
         assert best.text == truth
-        assert best.score is not None and best.score > 0.5
+        assert best.score is not None
+        assert best.score > 0.5
     assert words.propose(Evidence("dead", search, np.zeros(len(search)))) == []
 
 

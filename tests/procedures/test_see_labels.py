@@ -52,10 +52,14 @@ def test_a_unit_that_is_a_concept_gets_its_name(planted) -> None:
     for unit, name in enumerate(seeing_labels.NAMES):
         label = label_of(seen, unit)
         assert label.text == name
-        assert label.auc is not None and label.auc.value > 0.95
-        assert label.random is not None and label.random.value < label.auc.value
-        assert label.twin is not None and label.twin.value < 0.6
-        assert label.strong is not None and label.ordinary is not None
+        assert label.auc is not None
+        assert label.auc.value > 0.95
+        assert label.random is not None
+        assert label.random.value < label.auc.value
+        assert label.twin is not None
+        assert label.twin.value < 0.6
+        assert label.strong is not None
+        assert label.ordinary is not None
         assert label.strong.value > label.ordinary.value
         assert label.beats
     named = [card.feature for card in seen.cards if card.labels[0].text != NO_LABEL]
@@ -117,11 +121,13 @@ def test_people_overrule_and_their_disagreement_is_kept(pictures, tmp_path) -> N
     first, second, machine = seen.cards[0].labels
     assert (first.text, first.author, first.date, first.beats) == ("cross", "Ben", "2026-01-02", True)
     assert (second.text, second.author, second.beats) == ("ring", "Ann", False)
-    assert second.note is not None and "all the same" in second.note
+    assert second.note is not None
+    assert "all the same" in second.note
     assert (machine.text, machine.overseer) == ("cross", "vocabulary")
     mine = seen.cards[1].labels[0]
     assert mine.text == "something else"  # shown, though nobody could say what it fits
-    assert mine.auc is None and mine.beats is None
+    assert mine.auc is None
+    assert mine.beats is None
     alone = see_labels(
         request(pictures, units="2:0,5,6", people=people, overseer="person", pool="max"), run_at(tmp_path, "alone")
     )
@@ -214,7 +220,9 @@ def test_a_sample_is_judged_and_becomes_an_interval(planted, tmp_path) -> None:
     assert seen.figures is not None
     found = seen.figures["agreement of Ann"]
     assert found.n == asked
-    assert found.low is not None and found.high is not None and found.low < found.value < found.high
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
     judged = {card.feature: card.labels[0] for card in seen.cards if card.labels[0].judged is not None}
     assert judged["2:1"].judged == 0.0
     assert judged["2:0"].judged == 1.0

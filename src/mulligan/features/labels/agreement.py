@@ -171,4 +171,4 @@ def _row(row: Mapping[str, Any], where: str) -> Judged:
         raise BadInput(
             f"{words['verdict']!r} is no verdict", where=where, fix=f"write {', '.join(VERDICTS)} or nothing"
         )
-    return Judged(**words)
+    return Judged(feature=words["feature"], label=words["label"], verdict=words["verdict"], better=words["better"])

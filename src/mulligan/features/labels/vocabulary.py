@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +21,8 @@ from .scoring import fits
 
 #: Names that are proposed for a feature.
 PROPOSED = 3
+#: A group of so many classes is called by all their names.
+_LISTED = 4
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,8 @@ def grouped_concepts(
 ) -> list[Concept]:
     """Groups of classes at every grain: the nodes of Ward's tree (1963) over vectors that are near for like classes.
 
-    A group holds at least 2 classes of the data, and at most half of them. It is called by the two names nearest to its
-    centre. Two groups of one name keep the smaller.
+    A group holds at least 2 classes of the data, and at most half of them. A small one is called by all its names, a
+    larger one by the two nearest to its centre. Two groups of one name keep the smaller.
 
     Args:
         alike: a vector for each class.
@@ -125,12 +128,13 @@ def grouped_concepts(
         return []
     unknown = labels < 0
     found: dict[str, Concept] = {}
-    nodes = to_tree(linkage(alike[there], "ward"), rd=True)[1]
+    nodes: Any = to_tree(linkage(alike[there], "ward"), rd=True)[1]  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
     for node in nodes[len(there) :]:  # smaller ones first
         inside = np.sort(there[node.pre_order()])
         if len(inside) > len(there) / 2:
             continue
-        name = called(names, alike, inside.tolist())
+        some = inside.tolist()
+        name = ", ".join(names[k] for k in some) if len(some) <= _LISTED else called(names, alike, some)
         judged = np.where(unknown, np.nan, np.isin(labels, inside).astype(np.float64))
         found.setdefault(name, Concept(name, judged))
     return list(found.values())

@@ -17,6 +17,7 @@ from .cards import PAGE, StoredSeen, read_seen
 _LIMITS = LIMITS | {"cards": 400, "top": 6, "labels": 12, "left_out": 200, "examples": 6}
 #: What figures of all units are drawn with: what was proposed, and the controls beside it.
 _ROLES = {"labels proposed": "main"}
+_NOTHING_KNOWN = {"overseer": None, "twins": None, "rate": None, "sent": {}}
 
 
 def write_labels_page(run: Path | str) -> Path | str:
@@ -41,7 +42,7 @@ def render_labels(stored: StoredSeen) -> str:
     return environment().get_template("seeing/labels.html.j2").render(
         seen=seen,
         cards=sorted(seen.cards, key=_rank),
-        job=stored.manifest.get("labels") or {},
+        job=_NOTHING_KNOWN | (stored.manifest.get("labels") or {}),
         medians=[(name, _ROLES.get(name, "control"), q) for name, q in figures.items() if _is_median(q)],
         others={name: q for name, q in figures.items() if not _is_median(q)},
         pictures=Pictures(stored),
