@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -30,15 +30,25 @@ from ..records import BadInput, Site, parse_feature
 ANSWER = ""
 
 
+#: Before the nonlinearity; before it, if the places are the same there; after it.
+Bent = Literal["before", "before in place", "after"]
+#: What is read of a site: its alias, and on which side of a nonlinearity.
+Key = tuple[str, Bent]
+
+
 class Term(Protocol):
     """One part of an objective.
 
     Attributes:
         site: the alias of what it reads; `ANSWER` for the logits. text: as people write it.
+        bent: what it reads of a site that ends in a nonlinearity: what comes out, or what goes in.
     """
 
     @property
     def site(self) -> str: ...
+
+    @property
+    def bent(self) -> Bent: ...
 
     @property
     def text(self) -> str: ...
@@ -73,9 +83,9 @@ class Objective:
             parts.append(f"{sign}{size}{term.text}" if not parts else f"{'-' if sign else '+'} {size}{term.text}")
         return " ".join(parts)
 
-    def values(self, seen: Mapping[str, Tensor], sites: Mapping[str, Site | None]) -> Float[Tensor, " n"]:
+    def values(self, seen: Mapping[Key, Tensor], sites: Mapping[Key, Site | None]) -> Float[Tensor, " n"]:
         """One number a picture, from what passed each site."""
-        parts = [weight * term.values(seen[term.site], sites[term.site]) for weight, term in self.terms]
+        parts = [weight * term.values(seen[key(term)], sites[key(term)]) for weight, term in self.terms]
         return torch.stack(parts).sum(0)
 
     def __add__(self, other: Objective) -> Objective:
@@ -91,6 +101,11 @@ class Objective:
 
     def __sub__(self, other: Objective) -> Objective:
         return self + -other
+
+
+def key(term: Term) -> Key:
+    """What a term reads."""
+    return term.site, term.bent
 
 
 def channel(site: str | Site, unit: int) -> Objective:
@@ -301,6 +316,7 @@ class Channel:
 
     site: str
     unit: int
+    bent: ClassVar[Bent] = "before"
 
     @property
     def text(self) -> str:
@@ -318,6 +334,7 @@ class Neuron:
     site: str
     unit: int
     place: tuple[int, ...] | None = None
+    bent: ClassVar[Bent] = "before in place"
 
     @property
     def text(self) -> str:
@@ -343,6 +360,7 @@ class Direction:
     name: str = "direction"
     whole: bool = False
     shift: float = 0.0
+    bent: ClassVar[Bent] = "before"
 
     @property
     def text(self) -> str:
@@ -365,6 +383,7 @@ class Logit:
     index: int
     name: str | None = None
     site: str = field(default=ANSWER, init=False)
+    bent: ClassVar[Bent] = "after"
 
     @property
     def text(self) -> str:
@@ -379,6 +398,7 @@ class Layer:
     """See `layer`."""
 
     site: str
+    bent: ClassVar[Bent] = "after"
 
     @property
     def text(self) -> str:
@@ -395,6 +415,7 @@ class Caricature:
     site: str
     target: Tensor
     cosine: float = 1.0
+    bent: ClassVar[Bent] = "after"
 
     @property
     def text(self) -> str:
@@ -415,6 +436,7 @@ class Inversion:
 
     site: str
     target: Tensor
+    bent: ClassVar[Bent] = "after"
 
     @property
     def text(self) -> str:
@@ -430,6 +452,7 @@ class Diversity:
     """See `diversity`: of a batch, all of whose pictures have the same objective."""
 
     site: str
+    bent: ClassVar[Bent] = "after"
 
     @property
     def text(self) -> str:

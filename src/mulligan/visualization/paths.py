@@ -20,7 +20,7 @@ from ..networks import Network, trunk
 from ..records import Quantity, Site
 from ..runs import generator
 from .climbing import from_bytes
-from .objectives import ANSWER, Objective
+from .objectives import Objective
 from .reading import Reader
 from .statistics import image_input
 
@@ -37,8 +37,8 @@ def earlier_site(network: Network, objective: Objective) -> Site | None:
     """The output of the block before the ones that an objective reads; None if there is none."""
     order = {(step.path, step.call): at for at, step in enumerate(network.dry_run.order) if step.leaving}
     places = [
-        order.get((site.path, site.call), len(order)) if alias != ANSWER and site is not None else len(order)
-        for alias, site in Reader.of(network, [objective]).sites.items()
+        order.get((site.path, site.call), len(order)) if site is not None else len(order)
+        for site in Reader.of(network, [objective]).sites.values()
     ]
     before = [site for site in trunk(network) if order.get((site.path, site.call), len(order)) < min(places)]
     inside = [site.alias for site in Reader.of(network, [objective]).watched]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..networks import Network
 from ..records import BadInput, Site
-from .objectives import ANSWER, Caricature, Channel, Direction, Diversity, Inversion, Layer, Neuron, Objective, check
+from .objectives import ANSWER, Bent, Channel, Direction, Key, Objective, check, key
 
 _BENT = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
@@ -53,6 +53,13 @@ def before_nonlinearity(network: Network, site: Site) -> Site:
     return replace(found, axes=site.axes)
 
 
+def _read(network: Network, site: Site, bent: Bent) -> Site:
+    if bent == "after":
+        return site
+    before = before_nonlinearity(network, site)
+    return before if bent == "before" or before.shape == site.shape else site
+
+
 def _last_bent(network: Network, site: Site, at: int) -> Site | None:
     """The nonlinearity that ended last within a block (which ends at `at` in the order of the pass), wherever in the
     network it belongs, if the block gives on what it gives, pooled at most."""
@@ -87,13 +94,12 @@ class Reader:
     """Reads objectives, one a picture or all of every picture.
 
     Attributes:
-        objectives: in the order of the pictures. sites: site of each alias as it is written, before the nonlinearity
-            where there is one; None for the logits.
+        objectives: in the order of the pictures. sites: the site of each key; None for the logits.
     """
 
     network: Network
     objectives: tuple[Objective, ...]
-    sites: dict[str, Site | None]
+    sites: dict[Key, Site | None]
 
     @classmethod
     def of(cls, network: Network, objectives: Sequence[Objective]) -> Reader:
@@ -102,20 +108,13 @@ class Reader:
         Raises:
             BadInput: if a site, unit or class does not exist.
         """
-        sites: dict[str, Site | None] = {}
+        sites: dict[Key, Site | None] = {}
         for objective in objectives:
             check(objective, network)
             for _, term in objective.terms:
-                if term.site not in sites:
-                    # A layer's or a picture's own activation is what passes on, after the nonlinearity.
-                    straight = isinstance(term, Channel | Neuron | Direction)
-                    found = None if term.site == ANSWER else network.site(term.site)
-                    read = before_nonlinearity(network, found) if found and straight else found
-                    # A place is one of the site's own grid.
-                    same = found is None or read is None or read.shape == found.shape
-                    sites[term.site] = read if same or not isinstance(term, Neuron) else found
-                elif isinstance(term, Layer | Inversion | Caricature | Diversity | Neuron) and term.site != ANSWER:
-                    sites[term.site] = network.site(term.site)
+                if key(term) not in sites:
+                    answer = term.site == ANSWER
+                    sites[key(term)] = None if answer else _read(network, network.site(term.site), term.bent)
         return cls(network, tuple(objectives), sites)
 
     @property
@@ -131,17 +130,15 @@ class Reader:
         """For some of the pictures."""
         return replace(self, objectives=tuple(self.objectives[row] for row in rows))
 
-    def seen(self, x: Tensor) -> dict[str, Tensor]:
-        """What passes each site, by the aliases of the objectives; the pass ends at the last of them."""
-        answered = ANSWER in self.sites
+    def seen(self, x: Tensor) -> dict[Key, Tensor]:
+        """What passes each site; the pass ends at the last of them."""
+        answered = None in self.sites.values()
         with self.network.watching([s.place for s in self.watched], stop=not answered) as watched:
             output = self.network(x)
-        tensors = {alias: watched[site] for alias, site in self.sites.items() if site is not None}
-        if answered:
-            tensors[ANSWER] = self.network.answer_unchecked(output)
-        return tensors
+        answer = self.network.answer_unchecked(output) if answered else None
+        return {key: answer if site is None else watched[site] for key, site in self.sites.items()}  # pyright: ignore
 
-    def own(self, seen: dict[str, Tensor]) -> Float[Tensor, " n"]:
+    def own(self, seen: dict[Key, Tensor]) -> Float[Tensor, " n"]:
         """Each picture's own objective."""
         linear = self._linear(seen)
         if linear is not None:
@@ -151,27 +148,27 @@ class Reader:
             groups.setdefault(id(objective), []).append(row)
         parts, order = [], []
         for rows in groups.values():
-            mine = {alias: tensor[rows] for alias, tensor in seen.items()}
+            mine = {key: tensor[rows] for key, tensor in seen.items()}
             parts.append(self.objectives[rows[0]].values(mine, self.sites))
             order += rows
         return torch.cat(parts)[torch.argsort(torch.tensor(order))]
 
-    def every(self, seen: dict[str, Tensor]) -> Float[Tensor, "n objectives"]:
+    def every(self, seen: dict[Key, Tensor]) -> Float[Tensor, "n objectives"]:
         """Every objective of every picture."""
         return torch.stack([objective.values(seen, self.sites) for objective in self.objectives], 1)
 
-    def _linear(self, seen: dict[str, Tensor]) -> Tensor | None:
+    def _linear(self, seen: dict[Key, Tensor]) -> Tensor | None:
         """Where all are of means over the places of one site: one product for the whole batch."""
         terms = [term for objective in self.objectives for _, term in objective.terms]
-        alias = terms[0].site
+        first = key(terms[0])
         if not all(
-            isinstance(term, Channel | Direction) and term.site == alias and not getattr(term, "cosine", 0.0)
+            isinstance(term, Channel | Direction) and key(term) == first and not getattr(term, "cosine", 0.0)
             for term in terms
         ):
             return None
-        site = self.sites[alias]
+        site = self.sites[first]
         assert site is not None
-        tensor = seen[alias]
+        tensor = seen[first]
         means = tensor.movedim(site.unit_axis, -1).flatten(1, -2).mean(1) if tensor.dim() > 2 else tensor
         weights = means.new_zeros(len(self.objectives), means.shape[1])
         shifts = means.new_zeros(len(self.objectives))
