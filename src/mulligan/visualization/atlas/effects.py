@@ -41,7 +41,7 @@ def push(
     """To first order, what each place adds to logit `output`, beside a place with the mean activation there."""
     kept: list[Tensor] = []
 
-    def probe(tensor: Tensor, _: Site) -> Tensor:
+    def probe(tensor: Tensor, site: Site) -> Tensor:
         # What flows on is a copy, so that an in-place ReLU overwrites that.
         kept.append(tensor.detach().requires_grad_(True))
         return kept[-1].clone()
@@ -51,7 +51,7 @@ def push(
         try:
             for parameter, _ in flags:
                 parameter.requires_grad_(False)
-            with network.editing({site: probe}):
+            with network.editing(dict.fromkeys([site], probe)):
                 chosen = network.logits(x.clone())[:, output].sum()
             gradient = torch.autograd.grad(chosen, kept[-1], allow_unused=True)[0] if chosen.requires_grad else None
         finally:

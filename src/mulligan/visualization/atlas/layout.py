@@ -94,14 +94,14 @@ def lay_out(points: Points, seed: int, *, start: Plane | None = None, neighbours
         warnings.simplefilter("ignore")
         import umap
 
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {
+            "n_neighbors": min(NEIGHBOURS, n - 1), "min_dist": MIN_DIST, "init": first, "random_state": seed % 2**31,
+            "n_jobs": 1,
+        }  # fmt: skip
         if n >= _OWN:
             known = neighbours or Neighbours(points, seed)
-            given = {"precomputed_knn": (*known.graph(), known._index)}
-        model = umap.UMAP(
-            n_neighbors=min(NEIGHBOURS, n - 1), min_dist=MIN_DIST, init=first, random_state=seed % 2**31, n_jobs=1,
-            **given,
-        )  # fmt: skip
+            given["precomputed_knn"] = (*known.graph(), known._index)
+        model = umap.UMAP(**given)
         made = np.asarray(model.fit_transform(np.ascontiguousarray(points, np.float32)), np.float32)
     # A row that hangs on no other is left without a place.
     lost = ~np.isfinite(made).all(1)

@@ -28,7 +28,7 @@ class Shared(Parametrization):
         super().__init__(statistics, size, device)
         self._weights = share**0.5, (1 - share) ** 0.5
         begun = None if start is None else start.mean(0, keepdim=True)
-        self._both = Fourier(1, statistics, size, random, device, start=begun, contrast=contrast / self._weights[0])
+        self._both = Fourier(1, statistics, size, random, device, start=begun, contrast=contrast)
         self._own = Fourier(n, statistics, size, random, device, contrast=contrast)
         if start is not None:
             with torch.no_grad():
