@@ -71,7 +71,7 @@ def make_atlas(
     *,
     engine: Engine | None = None,
     emit: Emit = silent,
-    saved: Callable[[], None] = lambda: None,
+    saved: Callable[[], object] = lambda: None,
 ) -> Atlas:
     """Make the atlas in `run`; returns what atlas.json says. `saved` is called whenever atlas.json is written.
 

@@ -124,11 +124,12 @@ def _by_picture(frame: Frame, owners: np.ndarray, plane: np.ndarray, pictures: i
 
 def _between(a: sparse.csr_matrix, b: sparse.csr_matrix, random: np.random.Generator) -> Quantity:
     """Pictures are drawn anew for the interval, the same ones of both networks where both have the same."""
-    n = min(a.shape[0], b.shape[0])
+    counts = [part.toarray() for part in (a, b)]
+    n = min(map(len, counts))
 
     def distance(rows: np.ndarray) -> float:
         weights = np.bincount(rows.astype(np.int64).ravel(), minlength=n).astype(np.float64)
-        one, two = weights @ a[:n], weights @ b[:n]
+        one, two = (weights @ part[:n] for part in counts)
         return 0.5 * float(np.abs(one / max(one.sum(), 1) - two / max(two.sum(), 1)).sum())
 
     return bootstrap(np.arange(n), DISTANCE, distance, random, repeats=200)

@@ -204,7 +204,8 @@ def _examples(
     found: list[ExampleRef] = []
     failed: list[LeftOut] = []
     for row in chosen.tolist():
-        id, image = dataset.ids[row], None
+        id: str = dataset.ids[int(row)]
+        image: str | None = None
         if isinstance(network.input, ImageInput):
             try:
                 pixels = network.input.crop(dataset.raw(row))  # type: ignore[arg-type]  # it is a picture: it was run
