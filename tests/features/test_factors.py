@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mulligan.features import explained_shares, find_elbow, fit_factors
-from mulligan.features.factors import bend, nonnegative_sizes, shuffled
+from mulligan.features.factors import bend, shuffled
+from mulligan.features.nonnegative import nonnegative_sizes
 from mulligan.records import BadInput
 
 

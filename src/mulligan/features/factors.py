@@ -15,7 +15,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -26,6 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ..evidence import bootstrap
 from ..records import BadInput, Quantity
 from ..runs import derived_seed, generator
+from .nonnegative import nonnegative_sizes
 
 Kind = Literal["nmf", "pca"]
 Negatives = Literal["auto", "clip", "two-sided"]
@@ -36,8 +36,6 @@ MOST = 12
 CLIPPED = 0.05
 #: A curve that bends less than this (the distance from its chord, over its height) has no elbow.
 BEND = 0.1
-_ROUNDS = 200  # of exchanges; a dozen are usual
-_RIDGE = 1e-12  # of the squared lengths: directions that hang on each other are solved, too
 
 Values = Float[np.ndarray, "n units"]
 
@@ -148,63 +146,6 @@ def _components(values: Values, count: int) -> Factors:
     # An eigenvector has no sign of its own: its largest entry is made positive, so that it is always the same one.
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
     return Factors("pca", directions * np.sign(largest), centre)
-
-
-def nonnegative_sizes(values: Values, directions: Float[np.ndarray, "factor units"]) -> Float[np.ndarray, "n factor"]:
-    """Sizes of at least zero with the least squared rest, for each row.
-
-    Block principal pivoting (Kim & Park 2011, doi 10.1137/110821172), rows with the same factors in use solved
-    together. A direction of nothing gets size 0; of two that are alike, both share.
-    """
-    n, count = len(values), len(directions)
-    gram, along = directions @ directions.T, values @ directions.T
-    gram = gram + _RIDGE * max(float(np.trace(gram)), 1e-300) * np.eye(count)
-    tolerance = 1e-9 * max(float(np.abs(along).max(initial=0)), 1e-300)
-    used = along > 0
-    sizes, slopes = np.zeros((n, count)), -along
-    patience, fewest = np.full(n, 3), np.full(n, count + 1)
-    rows = np.arange(n)
-    for _ in range(_ROUNDS):
-        _solve(rows, used, gram, along, sizes, slopes)
-        wrong = (used & (sizes < -tolerance)) | (~used & (slopes < -tolerance))
-        rows = np.flatnonzero(wrong.any(1))
-        if not len(rows):
-            break
-        flip, many = wrong[rows], wrong[rows].sum(1)
-        better = many < fewest[rows]
-        fewest[rows[better]], patience[rows[better]] = many[better], 3
-        waits = ~better & (patience[rows] > 0)
-        patience[rows[waits]] -= 1
-        # Where exchanging all that is wrong goes round in circles, one at a time comes to an end.
-        stuck = np.flatnonzero(~better & ~waits)
-        last = count - 1 - flip[stuck][:, ::-1].argmax(1)
-        flip[stuck] = False
-        flip[stuck, last] = True
-        used[rows] ^= flip
-    return np.maximum(sizes, 0)
-
-
-def _solve(
-    rows: Int[np.ndarray, " some"],
-    used: np.ndarray,
-    gram: np.ndarray,
-    along: np.ndarray,
-    sizes: np.ndarray,
-    slopes: np.ndarray,
-) -> None:
-    """Least squares for these rows, with the factors in use alone; writes sizes and slopes."""
-    codes = used[rows] @ (1 << np.arange(used.shape[1]))
-    order = np.argsort(codes, kind="stable")
-    edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
-    for first, end in pairwise(edges.tolist()):
-        some = rows[order[first:end]]
-        inside = np.flatnonzero(used[some[0]])
-        sizes[some] = 0
-        if len(inside):
-            found = np.linalg.solve(gram[np.ix_(inside, inside)], along[np.ix_(some, inside)].T)
-            sizes[np.ix_(some, inside)] = found.T
-    slopes[rows] = sizes[rows] @ gram - along[rows]
-    slopes[rows] *= ~used[rows]
 
 
 def require_asked(count: int, units: int, kind: str, negatives: str, where: str) -> None:

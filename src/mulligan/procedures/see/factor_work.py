@@ -6,6 +6,7 @@ Their context holds a network, a data set and, where it is known by then, what t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,15 +104,19 @@ def wanted_of(site: Site) -> Wanted:
     return Wanted(sites=(site,), pools=(Pool("full"),), answers=True)
 
 
-def _walk(context: Context, grid: Grid, rows: list[int]) -> Any:
-    """Batches of these examples: the batch, activations [batch, rows, columns, units], answers [batch, classes]."""
+def _walk(context: Context, grid: Grid, rows: list[int]) -> Iterator[tuple[Batch, Tensor, np.ndarray, Tensor]]:
+    """Batches of these examples: the batch, activations [batch, rows, columns, units], their means over all that passes
+    [batch, units] (tokens without a place, too: what is visualized means these), answers [batch, classes].
+    """
     network: Network = context["network"]
     wanted = wanted_of(grid.site)
     run: Pass = context.objects.get("pass") or EagerPass(network, wanted)
     size = context.objects.get("batch") or 16
     for group in batches(context["dataset"], network.input, rows, size):  # type: ignore[arg-type]
         found = finished(network, run(group.x, group.mask, ()), group.x, group.mask, answers=True)
-        yield group, grid.values(found[f"{grid.site.alias}|full"]).float(), found["answers"].float()
+        passed = found[f"{grid.site.alias}|full"].float()
+        means = passed.movedim(grid.site.unit_axis, -1).flatten(1, -2).mean(1, dtype=torch.float64).float().numpy()
+        yield group, grid.values(passed), means, found["answers"].float()
 
 
 def sample(context: Context, *, site: str, rows: list[int], number: int, seed: int) -> Result:
@@ -121,9 +126,9 @@ def sample(context: Context, *, site: str, rows: list[int], number: int, seed: i
     grid = find_grid(context["network"], site)
     dataset: Dataset = context["dataset"]
     values, owner, means = [], [], []
-    for group, found, _ in _walk(context, grid, rows):
+    for group, found, mean, _ in _walk(context, grid, rows):
         flat = found.flatten(1, 2).numpy()
-        means.append(flat.mean(1, dtype=np.float64).astype(np.float32))
+        means.append(mean)
         for row, one in zip(group.indices.tolist(), flat, strict=True):
             draw = generator(seed, "places", dataset.ids[row]).permutation(grid.places)[:number]
             values.append(one[np.sort(draw)])
@@ -185,7 +190,7 @@ def scan(context: Context, *, site: str, rows: list[int], output: int | None) ->
     factors: Factors = context["factors"]
     grid = find_grid(context["network"], site)
     parts: dict[str, list[np.ndarray]] = {}
-    for _, found, answers in _walk(context, grid, rows):
+    for _, found, mean, answers in _walk(context, grid, rows):
         flat = found.flatten(1, 2).numpy()
         sizes = factors.sizes(flat)
         told = answers.argmax(1)
@@ -194,7 +199,7 @@ def scan(context: Context, *, site: str, rows: list[int], output: int | None) ->
             "largest": sizes.max(1),
             "peak": sizes.argmax(1).astype(np.int32),
             "mean": sizes.mean(1),
-            "reading": (flat.mean(1) @ factors.directions.T).astype(np.float32),
+            "reading": (mean @ factors.directions.T).astype(np.float32),
             "answer": told.numpy().astype(np.int32),
             "logit": answers.gather(1, chosen[:, None])[:, 0].numpy(),
         }.items():
@@ -209,7 +214,7 @@ def place(context: Context, *, site: str, rows: list[int]) -> Result:
     factors: Factors = context["factors"]
     grid = find_grid(context["network"], site)
     sizes, shares, answer = [], [], []
-    for _, found, answers in _walk(context, grid, rows):
+    for _, found, _, answers in _walk(context, grid, rows):
         sizes.append(factors.sizes(found.numpy()))
         for one in found.flatten(1, 2).numpy():
             parts, whole = factors.explains(one)
