@@ -207,3 +207,54 @@ def test_a_network_that_answers_nan_is_refused(digit_nets, tmp_path):
     network = digit_nets.network(module)
     with pytest.raises(BadInput, match="NaN"):
         prepare(Request(network=network, dataset=load_dataset(digit_nets.write_data(tmp_path))))
+
+
+def test_cards_show_pictures_and_the_region_that_fired(finished):
+    request, run, _ = finished
+    description = msgspec.json.decode((run.path / "description.json").read_bytes(), type=Description)
+    units = [(site.site, card) for site in description.inventory for card in site.cards]
+    drawn = [(site, card) for site, card in units if card.portrait is not None]
+    assert len(drawn) >= 0.8 * len(units)
+    for site, card in drawn:
+        assert (run.path / card.portrait.image).is_file()
+        assert card.portrait.objective == f"{site}:{card.unit}"
+        assert card.portrait.best is not None
+        assert card.portrait.twin is not None
+    for _, card in units:
+        assert [s.example for s in card.sightings] == list(card.top)
+    assert all((run.path / s.heat).is_file() for _, card in units for s in card.sightings)
+    assert all(card.portrait is not None for card in description.cards)
+    reached, best = np.asarray([(c.portrait.reached, c.portrait.best) for c in description.cards]).T
+    marked = [bool(c.portrait.marks) for c in description.cards]
+    assert marked == list(reached < best)
+    # The best example is the best of all that were audited.
+    network, dataset = request.network, request.dataset
+    x = torch.stack([torch.as_tensor(network.input.prepare(dataset.raw(i))) for i in range(len(dataset))])
+    with torch.no_grad():
+        logits = network.logits(x).numpy()
+    expected = [logits[:, network.classes.index(card.output)].max() for card in description.cards]
+    assert best == pytest.approx(expected, rel=1e-4)
+    missing = {line.what for line in description.coverage if line.what.startswith("the picture of")}
+    assert missing == {f"the picture of {site}:{card.unit}" for site, card in units if card.portrait is None}
+
+
+def test_what_the_budget_does_not_buy_is_said(finished, tmp_path):
+    request, _, _ = finished
+    names = (
+        "units and outputs in whose examples the region was looked for",
+        "pictures optimized for units and outputs",
+        "pictures of the random twin beside them",
+    )
+    granted = dict(zip(names, (3, 11, 0), strict=True))
+    run = Run.create("audit", [], {}, out=tmp_path / "run")
+    poor = replace(request, names=("head-edit",), recorded=granted)
+    audit(poor, run, prepare(poor))
+    description = msgspec.json.decode((run.path / "description.json").read_bytes(), type=Description)
+    cards = [*description.cards, *(card for site in description.inventory for card in site.cards)]
+    assert sum(card.portrait is not None for card in cards) in (10, 11)
+    assert sum(bool(card.sightings) for card in cards) == 3
+    assert all(card.portrait.twin is None for card in cards if card.portrait is not None)
+    lines = {line.what: (line.examined, line.total) for line in description.coverage}
+    assert lines[names[0]] == (3, 42)
+    assert lines[names[1]] == (11, 42)
+    assert lines[names[2]] == (0, 11)

@@ -47,6 +47,7 @@ from .examples import Gallery
 from .inventory import Recorded, grouping, take_inventory
 from .means import Means
 from .outputs import Chosen, choose_classes, choose_tokens, explain
+from .pictures import Seen, illustrate
 from .siblings import check_siblings, find_siblings, stand_among
 
 #: Classes with fewer examples than this on average are described by groups.
@@ -177,13 +178,13 @@ def audit(
         state.dataset.labels if state.dataset.labels is not None else np.full(len(state.dataset), -1, dtype=np.int64)
     )
     answers = _answers(request.network, recording)
-    twin_recording = _record_twin(state)
+    twin, twin_recording = _record_twin(state)
     gallery = Gallery(
         request.network, state.dataset, run, labels, answers.logits.argmax(1) if answers.logits is not None else None
     )
     behaviour = _behave(state, answers, twin_recording, labels, gallery)
     outcomes, modified = _check(state, labels, answers)
-    description = _describe(state, recording, twin_recording, labels, answers, behaviour, gallery, outcomes)
+    description = _describe(state, recording, twin, twin_recording, labels, answers, behaviour, gallery, outcomes)
     run.write_json(
         "pieces.json",
         {
@@ -284,14 +285,14 @@ def _record(state: _State) -> Recording:
     return recording
 
 
-def _record_twin(state: _State) -> Recording:
-    """The same on a random-weight twin: the floor under every descriptive figure."""
+def _record_twin(state: _State) -> tuple[Network, Recording]:
+    """A random-weight twin and the same on it: the floor under every descriptive figure."""
     network, request = state.request.network, state.request
     assert network.input is not None, "prepare() looked"
     rows = list(range(min(64, len(state.twin_dataset))))
     settle = ((group.x, group.mask) for group in batches(state.twin_dataset, network.input, rows, request.batch))
     twin = random_twin(network, request.seed, settle)
-    return record(
+    return twin, record(
         twin,
         state.twin_dataset,
         _plan(state),
@@ -376,6 +377,7 @@ def _check(
 def _describe(
     state: _State,
     recording: Recording,
+    twin_network: Network,
     twin: Recording,
     labels: np.ndarray,
     answers: behaviours.Answers,
@@ -455,7 +457,15 @@ def _describe(
             "--sites",
         )
     )
-    cards = tuple(_card(c, drives[c.output], behaviour, gallery) for c in chosen if c.output in drives)
+    illustrated = illustrate(
+        Seen(network, state.dataset, recording),
+        Seen(twin_network, state.twin_dataset, twin),
+        inventory,
+        tuple(_card(c, drives[c.output], behaviour, gallery) for c in chosen if c.output in drives),
+        {c.name: c.output for c in chosen},
+        work,
+    )
+    state.coverage += illustrated.coverage
     told = {"examples", "outputs to attribute", "groups of units to ablate"}
     for name, (granted, wanted) in state.budget.short.items():
         if name in told:
@@ -474,8 +484,8 @@ def _describe(
     return Description(
         title=f"Audit of {network.name}",
         behaviour=behaviour,
-        inventory=inventory,
-        cards=cards,
+        inventory=illustrated.inventory,
+        cards=illustrated.cards,
         illusions=illusions,
         coverage=coverage,
     )

@@ -32,8 +32,9 @@ from ...runs import Context, Engine, LocalEngine, Piece, Result, Run, digest, ge
 from ...visualization.directions import with_directions
 from ...visualization.duplicates import Likeness
 from ...visualization.examples import Sought, around, choose, names_of, seek, spread_over_classes, strengths
-from ...visualization.heat import Pixels, cropped, encoded, heated, is_photograph, small
+from ...visualization.heat import Pixels, small
 from ...visualization.receptive import look
+from ...visualization.sightings import Drawing, heat_scale
 
 SEEN = "seen.json"
 _COLUMNS = ("top", "levels", "bottom")
@@ -131,12 +132,12 @@ def see_examples(request: Request, run: Run, *, engine: Engine | None = None, em
         )
         for item in sought
     ]
-    drawing = _Drawing(network, dataset, run)
+    shown = _Shown(network, dataset, run)
     cards: list[FeatureCard] = []
     failures: list[LeftOut] = []
     done = (engine or LocalEngine()).run("examples", pieces, context, run, emit)
     for item, (_, result) in zip(sought, done, strict=True):
-        cards.append(_card(item, values[item.alias], result, drawing))
+        cards.append(_card(item, values[item.alias], result, shown))
         if result.values["failed"]:
             failures.append(LeftOut(what=f"where {item.alias} fires", why=result.values["failed"]))
     seen = Seen(
@@ -168,11 +169,11 @@ def find(context: Context, *, feature: str, site: str | None, unit: int, n: int,
     return Result(seen.arrays, {**asdict(choice), "rows": choice.rows, **told})
 
 
-class _Drawing:
-    """Writes pictures into the run; an example's own picture once."""
+class _Shown:
+    """The examples of a data set as cards show them; each one's own picture is written once."""
 
     def __init__(self, network: Network, dataset: Dataset, run: Run) -> None:
-        self.network, self.dataset, self.run = network, dataset, run
+        self.network, self.dataset, self.drawing = network, dataset, Drawing(run)
         self.names = names_of(network, dataset)
         self._whole: dict[int, str] = {}
 
@@ -184,19 +185,14 @@ class _Drawing:
     def whole(self, row: int, pixels: Pixels) -> str:
         """Path of the example's small picture."""
         if row not in self._whole:
-            self._whole[row] = self.keep(f"artifacts/examples/{self.dataset.ids[row]}", small(pixels), pixels)
+            name = f"artifacts/examples/{self.dataset.ids[row]}"
+            self._whole[row] = self.drawing.keep(name, small(pixels), pixels)
         return self._whole[row]
 
-    def keep(self, name: str, image: Any, pixels: Pixels) -> str:
-        """Write a picture of `pixels` and return its path."""
-        data, suffix = encoded(image, photograph=is_photograph(pixels))
-        self.run.write_bytes(name + suffix, data)
-        return name + suffix
 
-
-def _card(item: Sought, values: Float[np.ndarray, " n"], result: Result, drawing: _Drawing) -> FeatureCard:
+def _card(item: Sought, values: Float[np.ndarray, " n"], result: Result, shown: _Shown) -> FeatureCard:
     told: Mapping[str, Any] = result.values
-    network, dataset = drawing.network, drawing.dataset
+    network, dataset = shown.network, shown.dataset
     meaning = network.meaning(item.site) if item.site is not None else "an output of the network, before any softmax"
     sound = values[np.isfinite(values)]
     card = FeatureCard(feature=item.alias, meaning=meaning, duplicates=told["duplicates"])
@@ -208,20 +204,16 @@ def _card(item: Sought, values: Float[np.ndarray, " n"], result: Result, drawing
     active = fraction(int((sound > 0).sum()), len(sound), "share of examples with a value above zero")
     notes.insert(0, f"From {sound.min():.3g} to {sound.max():.3g} on these data; {active.unit}: {_in_words(active)}.")
     arrays = {name: result.arrays[name] for name in result.arrays}
-    grid = arrays.get("grid")
-    scale = None
-    if grid is not None:
-        high = float(grid.max()) if told["through"] else float(sound.max())
-        scale = (float(grid.min()) if high <= 0 else 0.0, high)
-    shown = {
-        row: _sighting(item, row, at, float(values[row]), arrays, told["tokens"], scale, drawing)
+    scale = heat_scale(arrays, None if told["through"] else float(sound.max()))
+    by_row = {
+        row: _sighting(item, row, at, float(values[row]), arrays, told["tokens"], scale, shown)
         for at, row in enumerate(told["rows"])
     }
-    notes += _on_regions([shown[row] for row in told["top"]], told["through"], network)
+    notes += _on_regions([by_row[row] for row in told["top"]], told["through"], network)
     classes, chance, counted = (), (), 0
     if dataset.labels is not None:
-        classes, chance, counted = spread_over_classes(told["strongest"], dataset.labels, drawing.names)
-    columns = {name: tuple(shown[row] for row in told[name]) for name in _COLUMNS}
+        classes, chance, counted = spread_over_classes(told["strongest"], dataset.labels, shown.names)
+    columns = {name: tuple(by_row[row] for row in told[name]) for name in _COLUMNS}
     return replace(
         card, **columns, classes=classes, chance=chance, strongest=counted, heat=scale, notes=tuple(notes)
     )
@@ -235,46 +227,29 @@ def _sighting(
     arrays: Mapping[str, np.ndarray],
     tokens: Sequence[Sequence[str]],
     scale: tuple[float, float] | None,
-    drawing: _Drawing,
+    shown: _Shown,
 ) -> Sighting:
     """One example: example number `row`, which stands at `at` in what was measured."""
-    dataset, classes = drawing.dataset, drawing.network.classes
+    dataset, classes = shown.dataset, shown.network.classes
     label = int(dataset.labels[row]) if dataset.labels is not None else -1
     answer = int(arrays["answers"][at]) if "answers" in arrays else -1
     example = ExampleRef(
         id=dataset.ids[row],
-        label=drawing.names[label] if label >= 0 else None,
+        label=shown.names[label] if label >= 0 else None,
         answer=classes[answer] if classes is not None and 0 <= answer < len(classes) else None,
         activation=value,
     )
-    peak = tuple(int(place) for place in arrays["peak"][at]) if "peak" in arrays else ()
     if dataset.kind == "texts":
+        peak = tuple(int(place) for place in arrays["peak"][at]) if "peak" in arrays else ()
         if not (tokens and peak):
             return Sighting(example=example, peak=peak)
         trace = arrays["values"][at][: len(tokens[at])]
         return Sighting(example=replace(example, **around(tokens[at], trace, peak[0])), peak=peak)
-    pixels = drawing.pixels(row)
+    pixels = shown.pixels(row)
     if pixels is None:
-        return Sighting(example=example, peak=peak)
-    example = replace(example, image=drawing.whole(row, pixels))
-    box = _box(arrays["boxes"][at]) if "boxes" in arrays else None
-    heat = arrays["grid"][at] if "grid" in arrays else None
-    name = f"artifacts/regions/{digest(item.alias).rpartition(':')[2][:12]}-{dataset.ids[row]}"
-    part = box is not None and box != (0, 0, pixels.shape[1], pixels.shape[0])
-    return Sighting(
-        example=example,
-        peak=peak,
-        box=box,
-        crop=drawing.keep(f"{name}-crop", cropped(pixels, box), pixels) if box is not None and part else None,
-        heat=drawing.keep(f"{name}-heat", heated(pixels, heat, scale or (0, 1), box if part else None), pixels)
-        if heat is not None or part
-        else None,
-    )
-
-
-def _box(numbers: np.ndarray) -> tuple[int, int, int, int] | None:
-    left, top, right, bottom = (int(number) for number in numbers)
-    return (left, top, right, bottom) if right > left else None
+        return Sighting(example=example, peak=tuple(int(p) for p in arrays["peak"][at]) if "peak" in arrays else ())
+    example = replace(example, image=shown.whole(row, pixels))
+    return shown.drawing.sighting(item.alias, example, pixels, arrays, at, scale)
 
 
 def _on_regions(top: Sequence[Sighting], through: str, network: Network) -> list[str]:
