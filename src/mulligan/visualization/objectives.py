@@ -27,7 +27,7 @@ from ..networks import Network
 from ..records import BadInput, Site, parse_feature
 
 #: Stands for the network's answer where a site's alias stands else.
-ANSWER = ""
+ANSWER = "(answer)"
 
 
 #: Before the nonlinearity; before it, if the places are the same there; after it.

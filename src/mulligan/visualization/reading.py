@@ -180,4 +180,5 @@ class Reader:
                     assert isinstance(term, Direction)
                     weights[row] += weight * term.vector.to(weights)
                     shifts[row] += weight * term.shift
-        return (means * weights).sum(1) + shifts
+        # A unit that is NaN is no matter to the pictures of others.
+        return torch.where(weights != 0, means * weights, 0).sum(1) + shifts

@@ -20,6 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..activations.pools import WALKED
+from ..attribution import Target, attributions
 from ..datasets import Batch, batches
 from ..networks import ImageInput, Network, TokenInput, trunk
 from ..records import MulliganError, Site
@@ -148,15 +149,8 @@ def _look(
     classifies = network.task == "classification"
     if pictures:
         x.requires_grad_(True)
-    passed: list[Tensor] = []
-
-    def keep(tensor: Tensor, site: Site) -> Tensor:
-        if tensor.requires_grad:
-            passed.append(tensor)
-        return tensor.clone()  # a layer that works in place leaves what was kept alone
-
-    with network.editing({through: keep} if through is not None else {}):
-        value, answer = _read(network, site, unit, x.clone() if pictures else x, group.mask, classifies)
+    # A copy flows on, so that a layer that works in place leaves the pixels alone.
+    value, answer = _read(network, site, unit, x.clone() if pictures else x, group.mask, classifies)
     flat = value.reshape(len(x), -1)
     peak = flat.detach().argmax(1)
     places = np.unravel_index(peak.cpu().numpy(), value.shape[1:]) if value.dim() > 1 else ()
@@ -167,11 +161,10 @@ def _look(
         "answers": np.full(len(x), -1, np.int32) if answer is None else answer.cpu().numpy().astype(np.int32),
     }
     if pictures:
-        chosen = flat.gather(1, peak[:, None]).sum()
-        if through is not None and passed:
-            found |= _added(chosen, passed[0], through)
+        if through is not None:
+            found |= _added(network, site, unit, through, group.x)
         elif places:
-            found |= _seen(chosen, x, found["values"], share)
+            found |= _seen(flat.gather(1, peak[:, None]).sum(), x, found["values"], share)
     return found
 
 
@@ -191,12 +184,16 @@ def _read(
         return value, network.answer_unchecked(network(x, mask)).argmax(-1)
 
 
-def _added(chosen: Tensor, passed: Tensor, through: Site) -> dict[str, np.ndarray]:
-    """What each place that passed adds to the feature, to first order."""
-    gradient = _gradient(chosen, passed)
-    if gradient is None or not bool(gradient.any()):
-        return {}
-    return {"grid": laid_out((gradient * passed).detach(), through).sum(-1).float().cpu().numpy()}
+def _added(network: Network, site: Site | None, unit: int, through: Site, x: Tensor) -> dict[str, np.ndarray]:
+    """What each place that passes `through` adds to the feature, to first order."""
+
+    def read(tensor: Tensor) -> Tensor:
+        return (tensor if site is None else laid_out(tensor, site))[..., unit]
+
+    target = Target(read, "the feature", site)
+    places = attributions(network, [through], x, None, target, "gradient x activation")[through.alias].by_place()
+    # A feature that lies before `through` gets nothing from there.
+    return {"grid": places.float().cpu().numpy()} if bool(places.any()) else {}
 
 
 def _seen(chosen: Tensor, x: Tensor, values: Values, share: float) -> dict[str, np.ndarray]:
@@ -207,15 +204,9 @@ def _seen(chosen: Tensor, x: Tensor, values: Values, share: float) -> dict[str, 
     elif values.ndim == 2 and (tokens := token_grid(values.shape[1], (x.shape[2], x.shape[3]))):
         prefix, rows, columns = tokens
         found["grid"] = values[:, prefix:].reshape(len(values), rows, columns)
-    gradient = _gradient(chosen, x)
+    gradient = torch.autograd.grad(chosen, x, allow_unused=True)[0] if chosen.requires_grad else None
     if gradient is not None:
         squares = gradient.double().square().sum(1).cpu().numpy()
         boxes = [box_of(weight, share) for weight in squares]
         found["boxes"] = np.asarray([box or (-1, -1, -1, -1) for box in boxes], np.int32)
     return found
-
-
-def _gradient(chosen: Tensor, at: Tensor) -> Tensor | None:
-    if not (chosen.requires_grad and at.requires_grad):
-        return None
-    return torch.autograd.grad(chosen, at, allow_unused=True)[0]

@@ -25,7 +25,7 @@ from ...runs import Context, Engine, LocalEngine, Piece, Result, Run, digest, ge
 from ...visualization.climbing import visualize
 from ...visualization.facets import chosen, facets
 from ...visualization.measuring import OnData, fires_less, summarized, values_of, values_on
-from ...visualization.objectives import Objective, check, diversity, parse_objective
+from ...visualization.objectives import ANSWER, Objective, check, diversity, parse_objective
 from ...visualization.parametrizations import parametrization
 from ...visualization.paths import (
     DRAWN,
@@ -413,7 +413,8 @@ def climb(
     for objective in signed:
         site = objective.sites[0]
         # Copies are one object: they see each other. The weight is small against what the unit itself is worth.
-        one = objective if copies == 1 or not site else objective + _worth(context, which, objective) * diversity(site)
+        alone = copies == 1 or site == ANSWER
+        one = objective if alone else objective + _worth(context, which, objective) * diversity(site)
         asked += [one] * copies
     made = visualize(
         context[which], asked, statistics=context["statistics"], steps=steps, size=size,
