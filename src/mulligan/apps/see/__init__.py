@@ -11,4 +11,5 @@ from . import examples as _examples  # noqa: E402, F401  # registers its command
 from . import factors as _factors  # noqa: E402, F401  # registers its command
 from . import labels as _labels  # noqa: E402, F401  # registers its command
 from . import maps as _maps  # noqa: E402, F401  # registers its command
+from . import photograph as _photograph  # noqa: E402, F401  # registers its command
 from . import units as _units  # noqa: E402, F401  # registers its command

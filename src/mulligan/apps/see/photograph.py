@@ -1,0 +1,60 @@
+"""`mulligan see photograph`: a photograph dreamt, caricatured and inverted by a layer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ...records import BadInput, Interrupted
+from ...runs import Run
+from ..progress import ProgressBars
+from . import app
+from .options import Classes, Data, Device, Input, Model, Out, Seed, Weights, load_both
+
+
+@app.command()
+def photograph(
+    model: Model,
+    site: Annotated[str, typer.Argument(help="Which layer, such as blocks.5.")],
+    image: Annotated[Path, typer.Option(help="The photograph.")],
+    what: Annotated[str, typer.Option(help="dream, caricature, inversion, separated by commas.")] = (
+        "dream,caricature,inversion"
+    ),
+    data: Data = None,
+    steps: Annotated[int, typer.Option(help="Optimization steps of each picture.", min=1)] = 96,
+    octaves: Annotated[int, typer.Option(help="Sizes that a dream goes through.", min=1)] = 4,
+    weights: Weights = None,
+    classes: Classes = None,
+    input: Input = None,
+    device: Device = "cpu",
+    out: Out = None,
+    seed: Seed = 0,
+) -> None:
+    """Show what a layer of MODEL keeps of one photograph, beside what a random twin makes of it."""
+    from ...datasets.pictures import read_picture
+    from ...procedures.see.photograph import Request, see_photograph
+    from ...reports.seeing.cards import write_cards
+    from ..cli import err
+
+    err.print(f"loading {escape(model)}", highlight=False)
+    network, dataset = load_both(model, weights, data, classes, input, device)
+    network.site(site)
+    request = Request(
+        network=network, site=site, photograph=read_picture(image, image), what=tuple(what.split(",")), dataset=dataset,
+        steps=steps, octaves=octaves, seed=seed,
+    )  # fmt: skip
+    run = Run.create("see", sys.argv[1:], {"model": model, "site": site, "image": str(image)}, out=out, seed=seed)
+    try:
+        with ProgressBars(err) as emit:
+            see_photograph(request, run, emit=emit)
+    except BadInput:
+        run.withdraw()
+        raise
+    except (Interrupted, KeyboardInterrupt):
+        run.update(status="interrupted")
+        raise Interrupted("Interrupted. What was finished is kept; the same command makes the rest anew.") from None
+    err.print(f"Page: {escape(str(write_cards(run.location)))}", highlight=False)

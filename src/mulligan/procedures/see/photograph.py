@@ -1,0 +1,138 @@
+"""One photograph through a layer: dreamt, caricatured and inverted, which shows what the layer keeps of it."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ...datasets import Dataset
+from ...evidence import random_twin
+from ...networks import Network
+from ...records import BadInput, Emit, FeatureCard, LeftOut, Noted, Portrait, Seen, silent
+from ...runs import Context, Engine, LocalEngine, Piece, Result, Run, digest, mulligan_version
+from ...visualization.climbing import visualize
+from ...visualization.dreams import dream
+from ...visualization.measuring import values_of
+from ...visualization.objectives import Objective, caricature, inversion, layer
+from ...visualization.statistics import ImageStatistics, image_input
+from ...visualization.transforms import STILL
+
+What = ("dream", "caricature", "inversion")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        site: which layer. photograph: red, green, blue, as `ImageInput.crop` takes it. what: some of `What`.
+        dataset: what colours and spectrum are measured on; None: neutral ones. steps: for each picture (each octave).
+    """
+
+    network: Network
+    site: str
+    photograph: Image.Image
+    what: tuple[str, ...] = What
+    dataset: Dataset | None = None
+    steps: int = 96
+    octaves: int = 4
+    seed: int = 0
+
+
+def see_photograph(request: Request, run: Run, *, engine: Engine | None = None, emit: Emit = silent) -> Seen:
+    """Make the pictures, each also by a random twin, and write seen.json.
+
+    Raises:
+        Interrupted: after Ctrl-C; the same call goes on. BadInput: if the site or a way does not exist, or the network
+            takes no pictures.
+    """
+    began = time.monotonic()
+    network = request.network
+    taken = image_input(network.input)
+    site = network.site(request.site)
+    unknown = [name for name in request.what if name not in What]
+    if unknown or not request.what:
+        raise BadInput(f"{(unknown or [''])[0]!r} is not known", where="what", fix=f"give some of {', '.join(What)}")
+    crop = taken.crop(request.photograph)
+    dataset = request.dataset
+    statistics = ImageStatistics.neutral(taken)
+    if dataset is not None:
+        statistics = ImageStatistics.measure(taken, dataset, seed=request.seed)
+    pixels = torch.from_numpy(crop).permute(2, 0, 1).float() / 255
+    twin = random_twin(network, request.seed, [network.example(32)])
+    context = Context(
+        digest(network.identity, *taken.steps(), digest(crop.tobytes().hex()), dataset.identity if dataset else ""),
+        {"network": network, "twin": twin, "pixels": pixels, "statistics": statistics},
+    )
+    how = {"site": site.alias, "steps": request.steps, "octaves": request.octaves, "seed": request.seed}
+    pieces = [
+        Piece(f"{__name__}:one", {"which": which, "what": what, **how})
+        for what in request.what
+        for which in ("network", "twin")
+    ]
+    portraits: list[Portrait] = []
+    left: list[LeftOut] = []
+    for piece, result in (engine or LocalEngine()).run("pictures", pieces, context, run, emit):
+        what, which = piece.arguments["what"], piece.arguments["which"]
+        name = what if which == "network" else f"{what}, random twin"
+        if result.values["failed"]:
+            left.append(LeftOut(what=name, why=result.values["failed"]))
+            continue
+        path = _keep(run, f"artifacts/pictures/{what}-{which}", result.arrays["pixels"])
+        marks = [f"the photograph itself: {result.values['before']:.3g}"]
+        if what == "dream":
+            marks.append(f"{result.values['octaves']} sizes")
+        reached, steps = result.values["reached"], result.values["steps"]
+        made = f"{name} of {site.alias}"
+        portraits.append(Portrait(objective=made, image=path, reached=reached, steps=steps, marks=tuple(marks)))
+    emit(Noted(text="An inversion of 0 is the photograph's own activation; -1 is as far away as no activation at all."))
+    shown = Portrait(
+        objective="the photograph", image=_keep(run, "artifacts/pictures/photograph", crop), reached=0.0, steps=0
+    )
+    notes = ("Beside each stands the same by a random-weight twin, in the twin's own units.",)
+    card = FeatureCard(
+        feature=site.alias, meaning=network.meaning(site), portraits=(shown, *portraits), notes=notes
+    )
+    seen = Seen(
+        mulligan=mulligan_version(), created=str(run.manifest.get("created", "")), seconds=time.monotonic() - began,
+        seed=request.seed, network=network.record(), cards=(card,), left_out=tuple(left),
+    )  # fmt: skip
+    run.write_json("seen.json", seen)
+    run.update(status="finished")
+    return seen
+
+
+def one(context: Context, *, which: str, what: str, site: str, steps: int, octaves: int, seed: int) -> Result:
+    """A piece of work: one picture, by the network or by the twin."""
+    network: Network = context[which]
+    pixels, statistics = context["pixels"], context["statistics"]
+    crop = (255 * pixels.permute(1, 2, 0)).round().to(torch.uint8).numpy()[None]
+    objective: Objective
+    went, taken, failed = 1, steps, ""
+    if what == "dream":
+        objective = layer(site)
+        each = max(1, steps // max(octaves, 1))
+        made, went = dream(network, site, pixels, octaves=octaves, steps=each, statistics=statistics, seed=seed)
+        taken = each * went
+    else:
+        objective = caricature(network, site, pixels) if what == "caricature" else inversion(network, site, pixels)
+        extra = {"transforms": STILL, "progressive": False} if what == "inversion" else {}
+        found = visualize(network, objective, steps=steps, statistics=statistics, seed=seed, patient=True, **extra)
+        made, failed = found.pixels[0], found.failed.get(0, "")
+    reached, before = (float(values_of(network, [objective], shown)[0]) for shown in (made[None], crop))
+    if not np.isfinite(reached):
+        return Result({}, {"failed": failed or "its value is NaN or infinite"})
+    values = {"failed": failed, "reached": reached, "before": before, "steps": taken, "octaves": went}
+    return Result({"pixels": made}, values)
+
+
+def _keep(run: Run, name: str, pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    run.write_bytes(f"{name}.png", buffer.getvalue())
+    return f"{name}.png"
