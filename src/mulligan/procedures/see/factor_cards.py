@@ -172,17 +172,21 @@ def _effect(found: Mapping[str, np.ndarray], k: int, output: str) -> FactorEffec
 
 
 def _classes(changes: Result, names: Sequence[str]) -> tuple[ClassEffect, ...]:
-    """The classes that lose most, beyond a shuffled direction: chosen by every other example, measured on the rest."""
+    """The classes that lose most, beyond a shuffled direction: chosen by every other example, measured on the rest.
+
+    One that does not lose there, its interval's upper end below zero, is left out.
+    """
     taken, control = changes.arrays["taken"], changes.arrays["control"]
     if len(taken) < 4:
         return ()
     beyond = (taken - control)[0::2].mean(0)
     order = np.argsort(beyond, kind="stable")[:CLASSES]
-    return tuple(
+    found = [
         ClassEffect(name=names[c], change=mean(taken[1::2, c], _CHANGE), control=mean(control[1::2, c], _CHANGE))
         for c in (int(number) for number in order)
-        if beyond[c] < 0 and taken[0::2, c].mean() < 0
-    )
+        if beyond[c] < 0
+    ]
+    return tuple(one for one in found if one.change.high is not None and one.change.high < 0)
 
 
 def _portrait(
@@ -254,10 +258,11 @@ def _pictures(
     for number, row in enumerate(rows):
         pixels, sizes = shown.pixels(dataset, row), found.arrays["sizes"][number]
         shares = [float(share) for share in found.arrays["shares"][number]]
-        image = overlay(pixels, sizes, shown.colours, shown.hatches)
+        # Beside what the data hold at most: half of that is large.
+        image = overlay(pixels, sizes, shown.colours, shown.hatches, float(shown.scanned["largest"].max()) / 2)
         name = f"artifacts/factored/{dataset.ids[row]}"
         lit = [
-            shown.keep(f"{name}-{k + 1}", alone(pixels, sizes[:, :, k], float(sizes.max())), pixels)
+            shown.keep(f"{name}-{k + 1}", alone(pixels, sizes[:, :, k], float(sizes[:, :, k].max())), pixels)
             for k in range(len(shown.factors))
             if alone_too
         ]

@@ -41,14 +41,19 @@ def hatched(name: str, height: int, width: int, period: int = _PERIOD) -> Bool[n
     return lines[name]
 
 
-def overlay(pixels: Pixels, sizes: Sizes, colours: Sequence[str], hatches: Sequence[str]) -> Image.Image:
+def overlay(
+    pixels: Pixels, sizes: Sizes, colours: Sequence[str], hatches: Sequence[str], least: float = 0.0
+) -> Image.Image:
     """The picture in grey, each place in the colour and hatching of its largest factor, stronger where that is larger;
     the factor's number stands where it is largest.
+
+    Args:
+        least: what counts as large at least, so that a picture that holds little of any factor is not full of colours.
     """
     image = small(pixels, SIDE).convert("RGB")
     width, height = image.size
     grown = np.stack([_grown(sizes[:, :, k], width, height) for k in range(sizes.shape[2])], 2)
-    most = max(float(sizes.max()), 1e-12)
+    most = max(float(sizes.max()), least, 1e-12)
     owner, strength = grown.argmax(2), np.clip(grown.max(2) / most, 0, 1)
     owner[strength < _LEAST] = -1
     grey = np.repeat(np.asarray(image.convert("L"), np.float32)[:, :, None], 3, 2)
@@ -73,7 +78,7 @@ def alone(pixels: Pixels, sizes: Float[np.ndarray, "rows columns"], most: float)
     image = small(pixels, ALONE).convert("RGB")
     light = _grown(sizes / max(most, 1e-12), *image.size).clip(0, 1)[:, :, None]
     # To grey and not to black: what lies on a dark ground must be seen, too.
-    share = 0.12 + 0.88 * np.sqrt(light)
+    share = 0.1 + 0.9 * light
     lit = share * np.asarray(image, np.float32) + (1 - share) * _FADED
     return Image.fromarray(lit.round().astype(np.uint8))
 

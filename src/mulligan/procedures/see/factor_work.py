@@ -246,7 +246,8 @@ def effects(context: Context, *, site: str, rows: list[int], output: int | None,
     """What each factor does to the logit of `output` (None: of each example's own answer), an example a row.
 
     Returns:
-        "attribution", "taken" and "control", [n, factor]; "gap" [n], by how much the path's integral is off.
+        "attribution", "taken" and "control", [n, factor]; "change" [n], of the logit from zero activation to what
+        passes, and "gap" [n], by how much the path's integral is off.
     """
     network: Network = context["network"]
     factors: Factors = context["factors"]
@@ -268,12 +269,14 @@ def effects(context: Context, *, site: str, rows: list[int], output: int | None,
 
     turned = [change(torch.from_numpy(t.astype(np.float32))) for t in _turned(factors, seed, times=CONTROLS)]
     gap = found.gap()
+    assert gap is not None, "a path has an integral"
     return Result(
         {
             "attribution": found.by_direction(directions, there).cpu().numpy(),
             "taken": change(directions).T.contiguous().cpu().numpy(),
             "control": torch.stack(turned).mean(0).T.contiguous().cpu().numpy(),
-            "gap": gap.cpu().numpy() if gap is not None else np.zeros(len(rows), np.float32),
+            "change": (found.total() - gap).cpu().numpy(),
+            "gap": gap.cpu().numpy(),
         }
     )
 

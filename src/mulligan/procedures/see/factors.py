@@ -150,8 +150,10 @@ def _notes(own: Mapping[str, np.ndarray], factors: Factors, effect: Mapping[str,
         notes.append("Activations have both signs: each unit was counted twice, so that a direction has both, too.")
     if effect is None:
         return tuple(notes)
-    size = float(np.abs(effect["attribution"].sum(1)).mean())
-    gap = float(np.abs(effect["gap"]).mean())
-    if gap > 0.05 * max(size, 1e-12):
-        notes.append(f"The integrals along the path are off by {gap:.2g} logits on average.")
+    change, gap = (float(np.abs(effect[name]).mean()) for name in ("change", "gap"))
+    if gap > 0.05 * change:
+        notes.append(
+            f"The integrals along the path are off by {gap:.2g} logits on average, of {change:.3g} that the logit "
+            "changes from zero activation: what factors give to it is as uncertain."
+        )
     return tuple(notes)
