@@ -158,7 +158,7 @@ def choose_members(
 
 
 def strongest(effects: Float32[np.ndarray, "member class"], most: int = 3) -> list[tuple[int, Quantity]]:
-    """The classes that a cell pushes most, with the mean effect on each; only those above zero.
+    """The classes that a cell pushes most, with the mean effect on each; only those surely above zero.
 
     They are chosen by every other member, and measured on the rest, so that the largest of many is not too large.
     """
@@ -166,7 +166,8 @@ def strongest(effects: Float32[np.ndarray, "member class"], most: int = 3) -> li
         return []
     chosen, rest = effects[0::2].mean(0), effects[1::2]
     order = np.argsort(-chosen, kind="stable")[:most]
-    return [(int(c), mean(rest[:, c], EFFECT)) for c in order if chosen[c] > 0]
+    found = [(int(c), mean(rest[:, c], EFFECT)) for c in order]
+    return [(number, effect) for number, effect in found if effect.low is not None and effect.low > 0]
 
 
 def agreement(
