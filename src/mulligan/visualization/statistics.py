@@ -72,8 +72,6 @@ class ImageStatistics:
             total += torch.fft.rfft2(plain, norm="ortho").abs().mean(1).double().sum(0)
             pictures += len(plain)
         spectrum = (total / pictures).float()
-        # The mean is written down by itself.
-        spectrum[0, 0] = max(float(spectrum[0, 1:2].sum() + spectrum[1:2, 0].sum()) / 2, 1e-6)
         return cls(
             torch.from_numpy(mean).float(), torch.from_numpy(colour).float(), spectrum.clamp(min=1e-6), taken.size,
             pictures,
