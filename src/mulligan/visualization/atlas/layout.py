@@ -11,6 +11,7 @@ A row that was not fitted is put at the mean place of its nearest fitted rows, n
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from typing import Any
 
@@ -22,7 +23,7 @@ NEIGHBOURS = 15
 MIN_DIST = 0.3
 EXACT = 12_000  # up to so many rows, all distances are computed
 _OWN = 4096  # below, UMAP computes all distances itself
-_CHUNK = 1000
+_CHUNK, _PLACED = 1000, 10_000  # rows at a time
 
 Points = Float32[np.ndarray, "row component"]
 Plane = Float32[np.ndarray, "row 2"]
@@ -69,16 +70,27 @@ class Neighbours:
         The weight falls with the distance beyond the nearest one, by a factor of e at the mean of these distances.
         """
         placed = np.empty((len(others), 2), np.float32)
-        for begin in range(0, len(others), _CHUNK):
-            found, far = self.nearest(others[begin : begin + _CHUNK], k)
+        for begin in range(0, len(others), _PLACED):
+            found, far = self.nearest(others[begin : begin + _PLACED], k)
             beyond = far - far[:, :1]
             weights = np.exp(-beyond / np.maximum(beyond.mean(1, keepdims=True), 1e-12))
             weights /= weights.sum(1, keepdims=True)
-            placed[begin : begin + _CHUNK] = np.einsum("rk,rkd->rd", weights, layout[found])
+            placed[begin : begin + _PLACED] = np.einsum("rk,rkd->rd", weights, layout[found])
         return placed
 
 
-def lay_out(points: Points, seed: int, *, start: Plane | None = None, neighbours: Neighbours | None = None) -> Plane:
+_latest: list[tuple[str, Neighbours]] = []
+
+
+def neighbours_of(points: Points, seed: int) -> Neighbours:
+    """`Neighbours` of these points; the latest ones are kept, since a layout is followed by placing others in it."""
+    key = f"{seed} {hashlib.sha256(np.ascontiguousarray(points).tobytes()).hexdigest()}"
+    if not _latest or _latest[0][0] != key:
+        _latest[:] = [(key, Neighbours(points, seed))]
+    return _latest[0][1]
+
+
+def lay_out(points: Points, seed: int, *, start: Plane | None = None) -> Plane:
     """A layout of rows in the plane; the same rows, seed and start give the same layout.
 
     Args:
@@ -99,7 +111,7 @@ def lay_out(points: Points, seed: int, *, start: Plane | None = None, neighbours
             "n_jobs": 1,
         }  # fmt: skip
         if n >= _OWN:
-            known = neighbours or Neighbours(points, seed)
+            known = neighbours_of(points, seed)
             given["precomputed_knn"] = (*known.graph(), known._index)
         model = umap.UMAP(**given)
         made = np.asarray(model.fit_transform(np.ascontiguousarray(points, np.float32)), np.float32)

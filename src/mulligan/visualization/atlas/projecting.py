@@ -17,7 +17,7 @@ from ...networks import Network
 from ...records import Emit, silent
 from ...runs import Context, Engine, LocalEngine, Piece, Result, Run, derived_seed, digest
 from ...runs import generator as numbers
-from .layout import Neighbours, lay_out
+from .layout import Neighbours, lay_out, neighbours_of
 from .moments import Moments, Projection
 from .sampling import Sample
 
@@ -54,14 +54,14 @@ class Laid:
 
 
 class _Fitted:
-    """The rows that the layout was made of; their neighbours are looked up once they are needed."""
+    """The rows that the layout was made of, and the layout; their neighbours are looked up once they are needed."""
 
     def __init__(self, points: np.ndarray, layout: np.ndarray, rows: np.ndarray, seed: int) -> None:
         self.points, self.layout, self.rows, self.seed = points, layout, rows, seed
 
     @cached_property
     def neighbours(self) -> Neighbours:
-        return Neighbours(self.points, self.seed)
+        return neighbours_of(self.points, self.seed)
 
 
 def row_context(network: Network, dataset: Dataset, sample: Sample, kept: Bool[np.ndarray, "picture draw"]) -> Context:
