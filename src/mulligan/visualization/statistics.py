@@ -86,7 +86,7 @@ class ImageStatistics:
         covariance = shared * np.ones((taken.channels,) * 2) + (1 - shared) * np.eye(taken.channels)
         height, width = taken.size
         inverse = 1 / frequencies(height, width).clamp(min=1 / max(height, width))
-        spectrum = inverse * (height * width / _energy(inverse, width)) ** 0.5
+        spectrum = inverse * (height * width / energy(inverse, width)) ** 0.5
         return cls(
             torch.zeros(taken.channels), torch.from_numpy(_root(covariance)).float(), spectrum, (height, width), 0
         )
@@ -100,8 +100,8 @@ class ImageStatistics:
         shifted = torch.fft.fftshift(self.spectrum, dim=0)[None, None]
         grid = F.interpolate(shifted, size=(height, width // 2 + 1), mode="bilinear", align_corners=True)[0, 0]
         scaled = torch.fft.ifftshift(grid, dim=0)
-        before = _energy(self.spectrum, self.size[1]) / (self.size[0] * self.size[1])
-        return scaled * (before * height * width / _energy(scaled, width)) ** 0.5
+        before = energy(self.spectrum, self.size[1]) / (self.size[0] * self.size[1])
+        return scaled * (before * height * width / energy(scaled, width)) ** 0.5
 
 
 def image_input(input: NetworkInput | None) -> ImageInput:
@@ -125,7 +125,7 @@ def frequencies(height: int, width: int) -> Float[Tensor, "height half_width"]:
     return torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
 
 
-def _energy(spectrum: Tensor, width: int) -> float:
+def energy(spectrum: Tensor, width: int) -> float:
     """The sum of squares over all frequencies, of which `rfft2` keeps half."""
     twice = torch.full((spectrum.shape[1],), 2.0)
     twice[0] = 1.0

@@ -24,9 +24,9 @@ class Transforms:
             what is shifted out of the picture is then cut off, and what comes in is plain.
     """
 
-    jitter: float = 0.04
-    rotate: float = 6.0
-    scale: float = 0.08
+    jitter: float = 0.06
+    rotate: float = 10.0
+    scale: float = 0.12
     pad: float = 0.0
 
     def __call__(
