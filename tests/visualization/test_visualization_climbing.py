@@ -62,7 +62,7 @@ def test_a_planted_curve_detector_looks_for_its_curve(detector) -> None:
     for unit in range(2):
         seen = made.pixels[unit, 6:27, 6:27, 0].astype(float)
         likeness = [float(np.corrcoef(seen.ravel(), k.ravel())[0, 1]) for k in kernels]
-        assert likeness[unit] > 0.6, likeness
+        assert likeness[unit] > 0.5, likeness
         assert likeness[unit] > likeness[1 - unit] + 0.3
 
 
