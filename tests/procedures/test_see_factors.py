@@ -125,6 +125,13 @@ def test_pictures_are_made_and_what_fails_is_left_out(tmp_path: Path) -> None:
         assert portrait.objective == card.feature
         assert portrait.best_example in patch_data(tmp_path).ids
         assert portrait.twin is not None
+        # What it reaches is what the network says of the stored pixels at the site, as of examples.
+        network = mixer()
+        with Image.open(run.at(portrait.image)) as image, torch.no_grad(), network.watching("act") as watched:
+            network(network.input.stack([np.asarray(image)]))
+        means = watched["act"].mean((2, 3))[0].numpy()
+        row = load_dictionary(run.at(document.dictionary)).encoder[card.number - 1]
+        assert portrait.reached == pytest.approx(float(means @ row), abs=1e-4)
         assert (portrait.reached < portrait.best) == bool(portrait.marks)
         with Image.open(run.at(portrait.image)) as image:
             mean = np.asarray(image, np.float64).mean((0, 1))

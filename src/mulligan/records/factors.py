@@ -67,7 +67,8 @@ class FactorCard:
             same rank, on a random-weight twin and on activations whose units were shuffled.
         size: length of its part of the activation, mean over all places. largest: at one place of one example.
         units: the units with the largest weights of its direction (of length 1), largest first.
-        portrait: the picture optimized for its direction.
+        portrait: the picture optimized for its direction; what it and examples reach is the mean over places of the
+            activation at the site itself along the direction, after a nonlinearity that the site is the output of.
         strongest: the examples that hold most of it at one place.
         effect: on the output, over examples of the data. here: on the one picture that was asked about.
         classes: for which classes it speaks.

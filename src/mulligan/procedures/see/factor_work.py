@@ -25,7 +25,10 @@ from ...features.factors import shuffled
 from ...networks import ImageInput, Network, Tail
 from ...records import BadInput, Site
 from ...runs import Context, Result, generator
+from ...visualization.climbing import visualize
+from ...visualization.objectives import direction
 from ...visualization.receptive import token_grid
+from ...visualization.statistics import ImageStatistics
 
 STEPS = 16  # of the path of integrated gradients
 CONTROLS = 4  # shuffled directions beside each factor
@@ -297,11 +300,10 @@ def speaks_for(context: Context, *, site: str, rows: list[int], factor: int, see
 def draw(context: Context, *, site: str, steps: int, seed: int) -> Result:
     """A picture of each factor's direction: "pixels" [factor, height, width, channel], "reached" [factor]; what failed
     by number.
-    """
-    from ...visualization.climbing import visualize
-    from ...visualization.objectives import direction
-    from ...visualization.statistics import ImageStatistics
 
+    What a picture reaches is measured at the site itself, as examples are ("reading" of `scan`). It climbs before the
+    nonlinearity, which is another quantity: a unit that a ReLU silences has no gradient after it.
+    """
     network: Network = context["network"]
     factors: Factors = context["factors"]
     vectors = factors.directions.astype(np.float32)
@@ -309,6 +311,12 @@ def draw(context: Context, *, site: str, steps: int, seed: int) -> Result:
         network, [direction(site, vector) for vector in vectors],
         statistics=ImageStatistics.measure(network.input, context["dataset"]), steps=steps, seed=seed,
     )  # fmt: skip
+    grid, taken = find_grid(network, site), network.input
+    assert isinstance(taken, ImageInput), "prepare() looked"
+    with torch.no_grad(), network.watching(grid.site, stop=True) as watched:
+        network(taken.stack(list(made.pixels)))
+        passed = watched[grid.site].float().cpu()
+    means = passed.movedim(grid.site.unit_axis, -1).flatten(1, -2).mean(1).numpy()
     failed = {str(number): why for number, why in made.failed.items()}
-    arrays = {"pixels": np.asarray(made.pixels), "reached": np.asarray(made.reached), "steps": np.asarray(made.steps)}
+    arrays = {"pixels": made.pixels, "reached": (means * vectors).sum(1), "steps": made.steps}
     return Result(arrays, {"failed": failed})
