@@ -126,7 +126,7 @@ def test_a_sample_holds_one_label_of_each_stratum(n, sample, seed) -> None:
 def test_the_interval_covers_however_bad_the_overseer_is(overseer) -> None:
     rng = np.random.default_rng(3)
     covered, widths = [], []
-    for repeat in range(200):
+    for repeat in range(100):
         n = 103  # no multiple of the sample: strata differ in size
         quality = rng.random(n)
         right = (rng.random(n) < quality).astype(float)

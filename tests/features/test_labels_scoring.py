@@ -145,7 +145,7 @@ def against(pictures: Pictures, values: np.ndarray, twins: list[np.ndarray]) -> 
 
 def test_a_random_network_is_given_a_label_no_oftener_than_declared() -> None:
     any_label, better_than_shuffled = [], []
-    for seed in range(150):
+    for seed in range(80):
         pictures = Pictures(240, seed)
         networks = [pictures.random_units(1000 * seed + k) for k in range(6)]
         any_label.append((against(pictures, networks[0], networks[1:]) <= 0.05).any())
@@ -153,8 +153,8 @@ def test_a_random_network_is_given_a_label_no_oftener_than_declared() -> None:
         better_than_shuffled.append(np.median(area[np.arange(24), label]) > 0.6)
     # Random features do predict the classes: the shuffled labels alone would let nearly all of them through.
     assert np.mean(better_than_shuffled) > 0.9
-    # 5 % of 150, and three errors of a share of 150.
-    assert np.mean(any_label) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
+    # 5 %, and three errors of a share of 80.
+    assert np.mean(any_label) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 80)
 
 
 def test_units_that_are_concepts_beat_the_twins() -> None:

@@ -39,7 +39,7 @@ def run_at(folder, name: str = "run") -> Run:
 def planted(pictures, tmp_path_factory):
     """A finished run on the planted network: its folder and what was seen."""
     run = run_at(tmp_path_factory.mktemp("planted"))
-    return run, see_labels(request(pictures, pool="max"), run)
+    return run, see_labels(request(pictures, pool="max", twins=8), run)
 
 
 def label_of(seen: Seen, unit: int):
@@ -76,7 +76,7 @@ def test_what_is_shown_of_a_unit_was_never_proposed_from(planted, pictures) -> N
     assert seen.figures is not None
     figures = seen.figures
     assert figures["labels shuffled among units"].value < 0.6
-    assert figures["labels of random-weight twins' units, named in the same way"].n == 5 * seeing_labels.UNITS
+    assert figures["labels of random-weight twins' units, named in the same way"].n == 8 * seeing_labels.UNITS
     table = run.read_table("tables/labels.parquet").to_pylist()
     assert {row["feature"] for row in table} == {card.feature for card in seen.cards}
     assert run.manifest["labels"]["sent"] == {}
@@ -85,7 +85,7 @@ def test_what_is_shown_of_a_unit_was_never_proposed_from(planted, pictures) -> N
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_random_networks_units_get_no_name(pictures, tmp_path, seed) -> None:
     net = seeing_labels.network(planted=False, seed=seed)
-    seen = see_labels(request(pictures, net, seed=seed), run_at(tmp_path))
+    seen = see_labels(request(pictures, net, seed=seed, twins=6), run_at(tmp_path))
     assert [card.labels[0].text for card in seen.cards] == [NO_LABEL] * len(seen.cards)
     # What was proposed stays in the table; the card says only that it does not beat chance.
     assert all(card.labels[0].beats is False for card in seen.cards)
@@ -93,12 +93,12 @@ def test_a_random_networks_units_get_no_name(pictures, tmp_path, seed) -> None:
 
 def test_the_same_seed_gives_the_same_names_and_a_resumed_run_too(planted, pictures, tmp_path) -> None:
     run, seen = planted
-    again = see_labels(request(pictures, pool="max"), run_at(tmp_path))
+    again = see_labels(request(pictures, pool="max", twins=8), run_at(tmp_path))
     assert [card.labels for card in again.cards] == [card.labels for card in seen.cards]
     before = {
         name: run.at(name).stat().st_mtime_ns for name in (f"pieces/{p.name}" for p in (run.path / "pieces").iterdir())
     }
-    see_labels(request(pictures, pool="max"), Run.open(run.path))
+    see_labels(request(pictures, pool="max", twins=8), Run.open(run.path))
     assert {name: run.at(name).stat().st_mtime_ns for name in before} == before
 
 
@@ -117,7 +117,7 @@ def test_people_overrule_and_their_disagreement_is_kept(pictures, tmp_path) -> N
         PersonLabel(feature="2:0", text="cross", author="Ben", date=date(2026, 1, 2), note="sure"),
         PersonLabel(feature="2:5", text="something else", author="Ann", date=date(2026, 1, 1)),
     )
-    seen = see_labels(request(pictures, units="2:0,5", people=people, pool="max"), run_at(tmp_path))
+    seen = see_labels(request(pictures, units="2:0,5", people=people, pool="max", twins=20), run_at(tmp_path))
     first, second, machine = seen.cards[0].labels
     assert (first.text, first.author, first.date, first.beats) == ("cross", "Ben", "2026-01-02", True)
     assert (second.text, second.author, second.beats) == ("ring", "Ann", False)
@@ -129,7 +129,8 @@ def test_people_overrule_and_their_disagreement_is_kept(pictures, tmp_path) -> N
     assert mine.auc is None
     assert mine.beats is None
     alone = see_labels(
-        request(pictures, units="2:0,5,6", people=people, overseer="person", pool="max"), run_at(tmp_path, "alone")
+        request(pictures, units="2:0,5,6", people=people, overseer="person", pool="max", twins=3),
+        run_at(tmp_path, "alone"),
     )
     assert [label.author for label in alone.cards[0].labels] == ["Ben", "Ann"]
     assert alone.cards[0].labels[0].auc == first.auc

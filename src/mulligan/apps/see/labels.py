@@ -39,7 +39,9 @@ def labels(
     llm_calls: Annotated[int, typer.Option(help="Requests that are sent at most.", min=1)] = 1000,
     llm_timeout: Annotated[float, typer.Option(help="Seconds that one answer may take.")] = 60.0,
     pool: Annotated[str | None, typer.Option(help="mean or max over places (default: chosen on other units).")] = None,
-    twins: Annotated[int, typer.Option(help="Random-weight twins to hold labels against.", min=0)] = 5,
+    twins: Annotated[
+        int | None, typer.Option(help="Random-weight twins to hold labels against (default: 5 to 20).", min=0)
+    ] = None,
     rate: Annotated[
         float, typer.Option(help="The share of false labels among those shown, at most, on average.")
     ] = 0.05,

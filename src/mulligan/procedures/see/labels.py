@@ -33,6 +33,9 @@ OVERSEERS = ("vocabulary", "llm", "person")
 FEWEST_EXAMPLES = 40
 #: Units of the site on which the pooling is chosen, at most.
 _TUNING = 256
+#: Units of twins that labels are held against, and how many twins that takes at least and at most. With 20 of them one
+#: unit alone can beat all.
+_TWIN_UNITS, _TWINS = 1000, (5, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +48,9 @@ class Request:
         people: labels that people gave. endpoint: of a language model.
         pool: how an example's activation is made one number, "mean" or "max"; None: chosen on units that are not
             reported on.
-        twins: random-weight twins. rate: the share of false labels among those shown, at most, on average; a network
-            that learned nothing is given any label so often.
+        twins: random-weight twins; None: as many as give 1,000 units to hold labels against, from 5 to 20.
+        rate: the share of false labels among those shown, at most, on average; a network that learned nothing is given
+            any label so often.
         examples: at most so many of the data are used, drawn at random.
     """
 
@@ -60,7 +64,7 @@ class Request:
     people: tuple[PersonLabel, ...] = ()
     endpoint: Endpoint | None = None
     pool: str | None = None
-    twins: int = 5
+    twins: int | None = None
     rate: float = 0.05
     examples: int = 2000
     seed: int = 0
@@ -113,7 +117,7 @@ def prepare(request: Request) -> None:
     if min(len(dataset), request.examples) < FEWEST_EXAMPLES:
         what = f"{min(len(dataset), request.examples)} examples are too few to propose labels on one half and score "
         raise BadInput(what + "them on the other", where=dataset.source, fix=f"give {FEWEST_EXAMPLES} or more")
-    if request.twins < 0:
+    if request.twins is not None and request.twins < 0:
         raise BadInput(f"{request.twins} twins cannot be", where="twins", fix="give 0 or more")
 
 
@@ -142,7 +146,8 @@ def see_labels(request: Request, run: Run, *, engine: Engine | None = None, emit
     pool, tuned = _pool(request, recording, overseers, material)
     values = recording.array(f"{site.alias}|{pool}").astype(np.float64)
     naming = name_units(material, values[:, material.units], overseers.proposer, overseers.judge, request.people)
-    twins = twins_of(material, naming, overseers, pool, request.twins) if request.twins else None
+    count = request.twins if request.twins is not None else _enough_twins(count_units(site))
+    twins = twins_of(material, naming, overseers, pool, count) if count else None
     naming = settle_on(naming, twins, request.rate)
     drawing = Drawing(network, dataset, run)
     reported = np.setdiff1d(material.units, tuned)
@@ -162,10 +167,15 @@ def see_labels(request: Request, run: Run, *, engine: Engine | None = None, emit
     run.write_json(SEEN, seen)
     run.update(
         status="finished",
-        labels={"overseer": overseers.name, "pool": pool, "rate": request.rate, "twins": request.twins,
+        labels={"overseer": overseers.name, "pool": pool, "rate": request.rate, "twins": count,
                 "sent": overseers.sent()},
     )  # fmt: skip
     return seen
+
+
+def _enough_twins(units: int) -> int:
+    """How many twins give units enough."""
+    return int(np.clip(-(-_TWIN_UNITS // units), *_TWINS))
 
 
 def _examples(request: Request) -> tuple[Dataset, list[str]]:

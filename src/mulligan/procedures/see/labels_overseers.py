@@ -125,7 +125,8 @@ def _of_classes(material: Material, notes: list[str]) -> Vocabulary | None:
         return None
     names = list(names_of(material.network, dataset))
     concepts = class_concepts(dataset.labels, names)
-    alike = _alike(material.network, names, notes)
+    few = len(concepts) < 4  # groups would be classes, or halves of the data
+    alike = None if few else _alike(material.network, names, notes)
     if alike is not None:
         concepts += grouped_concepts(dataset.labels, names, alike)
     return Vocabulary(concepts)
