@@ -104,6 +104,9 @@ def test_the_spread_over_classes_stands_beside_chance():
     assert chance[0].low == 0
     assert chance[0].high < 7
     assert chance[1].low <= chance[1].value <= chance[1].high
+    # All of one class: nothing else could have been drawn.
+    _, chance, _ = spread_over_classes([0, 1], np.zeros(30, np.int64), ["cat"])
+    assert (chance[0].low, chance[0].value, chance[0].high) == (2, 2, 2)
 
 
 def test_features_are_found_by_name_or_refused_with_what_there_is():

@@ -171,3 +171,34 @@ def test_a_box_holds_its_share(height, width, seed, share):
 def test_no_weight_or_nan_has_no_box():
     assert box_of(np.zeros((3, 3))) is None
     assert box_of(np.full((3, 3), np.nan)) is None
+
+
+class Tokens(nn.Module):
+    """A class token, then 6 x 6 patches of 4 pixels; `block` keeps to itself, `mixed` hears of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.cut = nn.Conv2d(1, 8, 4, stride=4)
+        self.block, self.mixed, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        patches = self.cut(x).flatten(2).transpose(1, 2)
+        tokens = self.block(torch.cat([patches[:, :1] * 0, patches], 1))
+        return self.head(self.mixed(tokens + 20 * tokens.mean(1, keepdim=True))[:, 0])
+
+
+def test_tokens_of_a_transformer_have_a_grid_and_boxes(tmp_path):
+    torch.manual_seed(0)
+    module = Tokens()
+    with torch.no_grad():
+        module.cut.weight[0], module.cut.bias[:] = 1.0, 0.0
+        module.block.weight[:], module.block.bias[:] = torch.eye(8), 0.0
+    picture = np.zeros((1, 24, 24), np.uint8)
+    picture[0, 8:12, 16:20] = 200
+    there = context(module, picture, tmp_path)
+    alone = look(there, site="block", unit=0, rows=[0])
+    assert alone.arrays["peak"].tolist() == [[1 + 2 * 6 + 4]]
+    assert alone.arrays["grid"].shape == (1, 6, 6)
+    assert np.unravel_index(alone.arrays["grid"][0].argmax(), (6, 6)) == (2, 4)
+    assert alone.arrays["boxes"].tolist() == [[16, 8, 20, 12]]
+    assert look(there, site="mixed", unit=0, rows=[0]).arrays["boxes"].tolist() == [[0, 0, 24, 24]]

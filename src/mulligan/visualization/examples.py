@@ -202,11 +202,11 @@ def spread_over_classes(
     counts = sorted(Counter(mine).items(), key=lambda pair: (-pair[1], pair[0]))
     chance = []
     for label, _ in counts:
-        draw = hypergeom(len(known), int((known == label).sum()), len(mine))
-        low, high = draw.interval(0.95)
+        there = int((known == label).sum())
+        low, high = hypergeom(len(known), there, len(mine)).ppf([0.025, 0.975])
         chance.append(
             Quantity(
-                value=float(draw.mean()),
+                value=len(mine) * there / len(known),
                 unit=f"of {len(mine)} drawn at random",
                 low=float(low),
                 high=float(high),
