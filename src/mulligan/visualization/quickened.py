@@ -102,6 +102,19 @@ def _fold(network: Network, kept: set[str]) -> None:
         conv.bias = nn.Parameter(bias.detach(), requires_grad=False)
         parent, _, name = names[norm].rpartition(".")
         setattr(network.module.get_submodule(parent), name, nn.Identity().eval())
+    for conv in [m for m in names if isinstance(m, nn.Conv2d) and names[m] not in kept]:
+        _pad_within(conv, kept, names)
+
+
+def _pad_within(conv: nn.Conv2d, kept: set[str], names: dict[nn.Module, str]) -> None:
+    """A convolution that pads by a module of its own (as those with "same" padding do) pads by itself: no copy."""
+    pads = [(name, child) for name, child in conv.named_children() if isinstance(child, nn.ZeroPad2d)]
+    if len(pads) != 1 or conv.padding != (0, 0) or conv.padding_mode != "zeros" or names[pads[0][1]] in kept:
+        return
+    left, right, top, bottom = pads[0][1].padding
+    if left == right and top == bottom and left >= 0 and top >= 0:
+        conv.padding = (top, left)
+        setattr(conv, pads[0][0], nn.Identity().eval())
 
 
 def _fixed(norm: nn.Module) -> bool:
