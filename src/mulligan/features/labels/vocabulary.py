@@ -133,8 +133,8 @@ def grouped_concepts(
         inside = np.sort(there[node.pre_order()])
         if len(inside) > len(there) / 2:
             continue
-        some = inside.tolist()
-        name = ", ".join(names[k] for k in some) if len(some) <= _LISTED else called(names, alike, some)
+        some: list[int] = inside.tolist()
+        name = ", ".join([str(names[k]) for k in some]) if len(some) <= _LISTED else called(names, alike, some)
         judged = np.where(unknown, np.nan, np.isin(labels, inside).astype(np.float64))
         found.setdefault(name, Concept(name, judged))
     return list(found.values())
