@@ -28,8 +28,10 @@ from mulligan.records import (
     Illusion,
     NetworkRecord,
     OutputCard,
+    Portrait,
     Quantity,
     ReliabilityBin,
+    Sighting,
     SiteInventory,
     Trigger,
     UnitCard,
@@ -233,7 +235,22 @@ def card(unit: int) -> UnitCard:
         top=tuple(picture(i) for i in range(6)),
         stratified=tuple(picture(i) for i in range(3, 12)),
         drives=(drive(0, True), drive(1, False), drive(2, None)),
-    )
+        sightings=tuple(
+            Sighting(
+                example=picture(i), peak=(2, 3), box=(4, 6, 14, 16), crop=f"artifacts/regions/{i}-crop.png",
+                heat=f"artifacts/regions/{i}-heat.png",
+            )
+            for i in range(6)
+        ),
+        portrait=portrait(f"blocks.5:{unit}"),
+    )  # fmt: skip
+
+
+def portrait(objective: str) -> Portrait:
+    return Portrait(
+        objective=objective, image="artifacts/portraits/0.png", reached=4.2, steps=40, best=5.1, examples=1000,
+        twin=0.3, twin_best=0.2, marks=("fires less than real examples",),
+    )  # fmt: skip
 
 
 def site(name: str, units: int = 64) -> SiteInventory:
@@ -302,7 +319,8 @@ def description(**changes: Any) -> Description:
         twin_dead=None,
         cards=(
             dataclasses.replace(
-                card(7), top=(sentence(0), sentence(1)), stratified=(), selective_for=None, selectivity=None, drives=()
+                card(7), top=(sentence(0), sentence(1)), stratified=(), sightings=(), portrait=None,
+                selective_for=None, selectivity=None, drives=(),
             ),
         ),
     )
@@ -318,6 +336,8 @@ def description(**changes: Any) -> Description:
                 drives=(drive(0, True), drive(3, None)),
                 examples=(picture(1), picture(2)),
                 confused_with=(("shirt", 4),),
+                sightings=(Sighting(example=picture(1), heat="artifacts/regions/1-heat.png"),),
+                portrait=portrait("class bag"),
             ),
             OutputCard(output="dress", n=100, figure=None, drives=()),
         ),
@@ -372,6 +392,10 @@ def build(
     (folder / "manifest.json").write_text(json.dumps(MANIFEST if manifest is None else manifest))
     for i in range(12):
         paint(folder / f"artifacts/examples/{i}.png", i)
+    for i in range(6):
+        for what in ("crop", "heat"):
+            paint(folder / f"artifacts/regions/{i}-{what}.png", 20 + i + 10 * (what == "heat"), 40)
+    paint(folder / "artifacts/portraits/0.png", 99, 96)
     paint(folder / "artifacts/F1/trigger.png", 100)
     paint(folder / "artifacts/F1/mask.png", 101)
     (folder / "artifacts/F1/generator.json").write_text("{}")
