@@ -319,8 +319,14 @@ def description(**changes: Any) -> Description:
         twin_dead=None,
         cards=(
             dataclasses.replace(
-                card(7), top=(sentence(0), sentence(1)), stratified=(), sightings=(), portrait=None,
-                selective_for=None, selectivity=None, drives=(),
+                card(7),
+                top=(sentence(0), sentence(1)),
+                stratified=(),
+                sightings=(),
+                portrait=None,
+                selective_for=None,
+                selectivity=None,
+                drives=(),
             ),
         ),
     )

@@ -214,9 +214,7 @@ def _card(item: Sought, values: Float[np.ndarray, " n"], result: Result, shown: 
     if dataset.labels is not None:
         classes, chance, counted = spread_over_classes(told["strongest"], dataset.labels, shown.names)
     columns = {name: tuple(by_row[row] for row in told[name]) for name in _COLUMNS}
-    return replace(
-        card, **columns, classes=classes, chance=chance, strongest=counted, heat=scale, notes=tuple(notes)
-    )
+    return replace(card, **columns, classes=classes, chance=chance, strongest=counted, heat=scale, notes=tuple(notes))
 
 
 def _sighting(
