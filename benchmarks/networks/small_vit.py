@@ -1,6 +1,6 @@
 """A small vision transformer, trained here on CIFAR-10: no package carries one with weights that could be had.
 
-    python benchmarks/networks/small_vit.py --out FILE.safetensors [--minutes 6]
+    python benchmarks/networks/small_vit.py --out FILE.safetensors [--minutes 4]
 
 Six blocks of width 192 and three heads, patches of 4 pixels, a class token, pre-norm, learned positions (Dosovitskiy et
 al. 2021, at the sizes usual for 32 pixels). Beside the weights lies a .json that says how well it does. Load it with
@@ -141,7 +141,7 @@ def _augmented(x: Tensor) -> Tensor:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=6, help="of processor time")
+    parser.add_argument("--minutes", type=float, default=4, help="of processor time")
     parser.add_argument("--out", type=Path, required=True, help="where the weights go")
     given = parser.parse_args()
     torch.set_num_threads(1)
