@@ -124,6 +124,15 @@ class Odd(nn.Module):
         return (made + self.norm(made)).mean((2, 3))
 
 
+def test_a_copy_is_made_anew_when_weights_change(small: Network) -> None:
+    site = [small.site("4")]
+    one = quickened(small, site)
+    assert quickened(small, site) is one
+    with torch.no_grad():
+        small.module[0].weight.mul_(1.0)
+    assert quickened(small, site) is not one
+
+
 def test_where_folding_is_wrong_the_plain_network_is_used() -> None:
     torch.manual_seed(0)
     network = Network(Odd(), input=COLOUR, classes=["a", "b", "c", "d"])

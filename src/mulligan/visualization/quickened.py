@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,25 @@ def quickened(network: Network, sites: Sequence[Site]) -> Network:
     Args:
         sites: what will be watched: no batch norm is folded into these.
     """
+    asked = (tuple(str(site.place) for site in sites), _state(network.module))
+    kept = _made.setdefault(network.module, {})
+    if asked not in kept:
+        kept.clear()
+        kept[asked] = _quickened(network, sites)
+    return kept[asked]
+
+
+#: The latest copy of each network, as long as its weights stay.
+_made: WeakKeyDictionary[nn.Module, dict[Any, Network]] = WeakKeyDictionary()
+
+
+def _state(module: nn.Module) -> tuple[int, ...]:
+    """Changes with the weights, also in place."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return (*(tensor._version for tensor in tensors), *(tensor.data_ptr() for tensor in tensors))
+
+
+def _quickened(network: Network, sites: Sequence[Site]) -> Network:
     plain = network.with_module(_frozen(network.module))
     folded = network.with_module(_frozen(network.module))
     try:
