@@ -221,7 +221,7 @@ class Climb:
                 weight[alive] += shades.abs().sum(1).cpu()
             now = values.detach().double().cpu().numpy()
             bad = self._bad(now, slopes, len(alive))
-            for number in np.flatnonzero(bad):
+            for number in np.flatnonzero(bad).tolist():
                 failed[alive[number]] = STILL if self._still(slopes, number) and np.isfinite(now[number]) else BROKEN
             adam.step(slopes, CALM_RATE + (1 - CALM_RATE) * calm)
             taken[alive] += 1

@@ -84,7 +84,8 @@ def facets(
 
 
 def _grouped(rows: np.ndarray, k: int, seed: int) -> tuple[float, np.ndarray]:
-    labels = KMeans(k, n_init=10, random_state=seed % (1 << 31)).fit_predict(rows)
+    kmeans = KMeans(k, n_init=10, random_state=seed % (1 << 31))  # pyright: ignore[reportArgumentType]
+    labels = kmeans.fit_predict(rows)
     if len(set(labels.tolist())) < 2:
         return -1.0, labels
     return float(silhouette_score(rows, labels)), labels

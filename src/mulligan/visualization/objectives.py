@@ -44,11 +44,10 @@ class Term(Protocol):
         bent: what it reads of a site that ends in a nonlinearity: what comes out, or what goes in.
     """
 
-    @property
-    def site(self) -> str: ...
+    bent: ClassVar[Bent]
 
     @property
-    def bent(self) -> Bent: ...
+    def site(self) -> str: ...
 
     @property
     def text(self) -> str: ...

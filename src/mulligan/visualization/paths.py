@@ -53,7 +53,7 @@ def drives(
     reader = Reader.of(network, [objective] * len(x))
     kept: list[Tensor] = []
 
-    def hold(tensor: Tensor, place: Site) -> Tensor:
+    def hold(tensor: Tensor, site: Site) -> Tensor:
         kept.append(tensor.detach().requires_grad_(True))
         return kept[-1].clone()
 

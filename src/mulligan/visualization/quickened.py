@@ -58,7 +58,7 @@ def _quickened(network: Network, sites: Sequence[Site]) -> Network:
     try:
         _fold(folded, {site.path for site in sites})
         if network.device.type == "cpu" and any(isinstance(module, nn.Conv2d) for module in folded.module.modules()):
-            folded.module.to(memory_format=torch.channels_last)
+            folded.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if agrees(plain, folded, sites):
             return folded
     except Exception:  # whatever a user's own module does when it is taken apart: it is then left as it is
@@ -111,13 +111,14 @@ def _fold(network: Network, kept: set[str]) -> None:
     finally:
         for handle in handles:
             handle.remove()
+    norm: Any
     for norm, number in given.items():
-        conv = made[number][0]
+        conv: Any = made[number][0]
         if runs[conv] != 1 or runs[norm] != 1 or names[conv] in kept or not _fixed(norm):
             continue
         weight, bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )  # pyright: ignore[reportArgumentType, reportCallIssue]
+        )
         conv.weight = nn.Parameter(weight.detach(), requires_grad=False)
         conv.bias = nn.Parameter(bias.detach(), requires_grad=False)
         parent, _, name = names[norm].rpartition(".")
