@@ -1,4 +1,4 @@
-"""Pictures as parameters: colours decorrelate and come back, canvases agree, amplitudes stay; statistics are measured."""
+"""Pictures as parameters: colours decorrelate and come back, canvases agree, amplitudes stay; measured statistics."""
 
 from __future__ import annotations
 

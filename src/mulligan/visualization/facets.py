@@ -18,9 +18,10 @@ from sklearn.metrics import silhouette_score
 from torch import Tensor
 
 from ..networks import Network
+from ..records import Site
 from ..runs import generator
 from .objectives import Objective, direction
-from .paths import drives, earlier_site
+from .paths import AT_ONCE, drives, earlier_site
 from .reading import Reader
 
 #: Fewer examples in a group than this are no case.
@@ -68,9 +69,7 @@ def facets(
     chance = max(_grouped(_shuffled(rows, rng), k, seed)[0] for _ in range(SHUFFLES))
     if best[0] <= chance:
         return []
-    with torch.no_grad(), network.watching(site.place, stop=True, copy=True) as watched:
-        network(x)
-        means = watched[site].movedim(site.unit_axis, -1).flatten(1, -2).mean(1).double().cpu().numpy()
+    means = np.concatenate([_means(network, site, part) for part in x.split(AT_ONCE)])
     found = []
     for case in range(k):
         members = np.flatnonzero(best[1] == case)
@@ -83,7 +82,15 @@ def facets(
     return found
 
 
+def _means(network: Network, site: Site, x: Tensor) -> np.ndarray:
+    with torch.no_grad(), network.watching(site.place, stop=True, copy=True) as watched:
+        network(x)
+    return watched[site].movedim(site.unit_axis, -1).flatten(1, -2).mean(1).double().cpu().numpy()
+
+
 def _grouped(rows: np.ndarray, k: int, seed: int) -> tuple[float, np.ndarray]:
+    if len(np.unique(rows.round(6), axis=0)) < max(k, 3):
+        return -1.0, np.zeros(len(rows), np.int64)
     kmeans = KMeans(k, n_init=10, random_state=seed % (1 << 31))  # pyright: ignore[reportArgumentType]
     labels = kmeans.fit_predict(rows)
     if len(set(labels.tolist())) < 2:
@@ -100,7 +107,8 @@ def _shuffled(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _spread(network: Network, objective: Objective, x: Tensor) -> float:
     reader = Reader.of(network, [objective])
     with torch.no_grad():
-        return float(reader.every(reader.seen(x))[:, 0].std())
+        values = [reader.every(reader.seen(part))[:, 0] for part in x.split(AT_ONCE)]
+    return float(torch.cat(values).std())
 
 
 def chosen(values: Sequence[float] | np.ndarray, most: int = 48) -> list[int]:

@@ -27,6 +27,8 @@ from .statistics import image_input
 #: Photographs of either kind; fewer of the strongest than this say nothing.
 STRONGEST, DRAWN, FEWEST = 9, 24, 4
 UNIT = "share of the agreement among photographs that excite the unit"
+#: Inputs in one pass there and back.
+AT_ONCE = 16
 #: What is said of a picture whose ways stand apart.
 FORGED = "excites the unit by other ways than real examples do, unlike its neighbours: it may be forged"
 #: From so many units of a site can it be told what is usual; so many robust deviations below it is not.
@@ -50,6 +52,10 @@ def drives(
     network: Network, objective: Objective, site: Site, x: Float[Tensor, "n c h w"]
 ) -> Float[np.ndarray, "n units"]:
     """What drives an objective in each input: activation times slope at an earlier site, summed over places."""
+    return np.concatenate([_drives(network, objective, site, part) for part in x.split(AT_ONCE)])
+
+
+def _drives(network: Network, objective: Objective, site: Site, x: Tensor) -> np.ndarray:
     reader = Reader.of(network, [objective] * len(x))
     kept: list[Tensor] = []
 
