@@ -22,6 +22,7 @@ from ..records import Site
 from ..runs import generator
 from .objectives import Objective, direction
 from .paths import AT_ONCE, drives, earlier_site
+from .quickened import kept_memory, quickened
 from .reading import Reader
 
 #: Fewer examples in a group than this are no case.
@@ -55,6 +56,12 @@ def facets(
     site = earlier_site(network, objective)
     if site is None or len(x) < 2 * FEWEST:
         return []
+    with kept_memory():
+        quick = quickened(network, [*Reader.of(network, [objective]).watched, site])
+        return _facets(quick, objective, site, x, most, seed)
+
+
+def _facets(network: Network, objective: Objective, site: Site, x: Tensor, most: int, seed: int) -> list[Facet]:
     rows = drives(network, objective, site, x)
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     best: tuple[float, np.ndarray] | None = None
@@ -70,16 +77,18 @@ def facets(
     if best[0] <= chance:
         return []
     means = np.concatenate([_means(network, site, part) for part in x.split(AT_ONCE)])
-    found = []
+    cases: list[tuple[np.ndarray, Objective]] = []
     for case in range(k):
         members = np.flatnonzero(best[1] == case)
         vector = means[members].mean(0) - means[best[1] != case].mean(0)
         vector = (vector / max(np.linalg.norm(vector), 1e-12)).astype(np.float32)
-        steer = direction(site.alias, vector, name=f"case {case + 1}")
-        weight = _spread(network, objective, x) / max(_spread(network, steer, x), 1e-12)
-        steered = objective + weight * steer
-        found.append(Facet(steered, tuple(int(m) for m in members), best[0], chance))
-    return found
+        cases.append((members, direction(site.alias, vector, name=f"case {case + 1}")))
+    # What steers to a case counts as much as the unit itself: by how much both vary over the examples.
+    own, *steers = _spreads(network, [objective, *(steer for _, steer in cases)], x)
+    return [
+        Facet(objective + own / max(size, 1e-12) * steer, tuple(int(m) for m in members), best[0], chance)
+        for (members, steer), size in zip(cases, steers, strict=True)
+    ]
 
 
 def _means(network: Network, site: Site, x: Tensor) -> np.ndarray:
@@ -104,11 +113,11 @@ def _shuffled(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)
 
 
-def _spread(network: Network, objective: Objective, x: Tensor) -> float:
-    reader = Reader.of(network, [objective])
+def _spreads(network: Network, objectives: Sequence[Objective], x: Tensor) -> list[float]:
+    reader = Reader.of(network, objectives)
     with torch.no_grad():
-        values = [reader.every(reader.seen(part))[:, 0] for part in x.split(AT_ONCE)]
-    return float(torch.cat(values).std())
+        values = torch.cat([reader.every(reader.seen(part)) for part in x.split(AT_ONCE)])
+    return [float(size) for size in values.std(0)]
 
 
 def chosen(values: Sequence[float] | np.ndarray, most: int = 48) -> list[int]:
