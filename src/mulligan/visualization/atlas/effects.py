@@ -95,7 +95,10 @@ def effects_of(context: Context, *, pictures: list[int], draws: list[int]) -> Re
     sample, tail, centre = context["sample"], context["tail"], context["moments"].mean
     site: Site = sample.site
     places = sample.places[pictures, draws]
-    needed, at = np.unique(pictures, return_inverse=True)
+    needed, at, counts = np.unique(pictures, return_inverse=True, return_counts=True)
+    # Pictures with as many activations stand together: the tail runs whole batches, once for each turn.
+    order = np.argsort(-counts, kind="stable")
+    needed, at = needed[order], np.argsort(order)[at]
     found = np.empty((len(pictures), context["classes"]), np.float32)
     mean_vector = torch.as_tensor(centre, dtype=network.dtype, device=network.device)
     with torch.no_grad():
