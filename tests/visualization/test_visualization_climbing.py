@@ -202,6 +202,27 @@ def test_a_picture_that_no_longer_rises_leaves(small: Network, monkeypatch) -> N
     assert patient.steps[0] == 60
 
 
+def test_a_compiled_step_must_agree(small: Network, monkeypatch) -> None:
+    plain = visualize(small, [channel("4", 0)], steps=6)
+    used: list[int] = []
+
+    def through(wrong: float):
+        def compile(step, **options):
+            return lambda x: (used.append(1), step(x) * wrong)[1]
+
+        return compile
+
+    def broken(step, **options):
+        raise RuntimeError("no compiler")
+
+    for stand_in, times in ((through(1.0), 7), (through(1.5), 1), (broken, 0)):
+        monkeypatch.setattr(torch, "compile", stand_in)
+        used.clear()
+        made = visualize(small, [channel("4", 0)], steps=6, compiled=True)
+        assert np.array_equal(made.pixels, plain.pixels)
+        assert len(used) == times
+
+
 def test_a_batch_holds_what_reads_the_same_sites() -> None:
     same = channel("a", 0)
     every = [channel("a", 1), channel("b", 1), same, same, channel("a", 2), same]

@@ -35,6 +35,9 @@ def units(
     facets: Annotated[bool, typer.Option("--facets", help="Also one picture a case, where there are several.")] = False,
     diverse: Annotated[int, typer.Option(help="Pictures of each, made to differ.", min=1)] = 1,
     twin: Annotated[bool, typer.Option(help="Spend the same budget on a random-weight twin.")] = True,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Let torch compile the step (rarely pays on a CPU).")
+    ] = False,
     n: Annotated[int, typer.Option("--n", help="Examples of each kind; 0: none.", min=0)] = 9,
     dictionary: Annotated[list[Path] | None, typer.Option(help="Dictionaries whose latents are named.")] = None,
     weights: Weights = None,
@@ -61,7 +64,7 @@ def units(
     request = Request(
         network=network, dataset=dataset, features=tuple(features), steps=steps, size=size,
         parametrization=parametrization, negative=negative, facets=facets, diverse=diverse, twin=twin, n=n, seed=seed,
-        batch=batch, dictionaries=named,
+        batch=batch, compiled=compiled, dictionaries=named,
     )  # fmt: skip
     for gone in prepare(request).left_out:
         err.print(f"[yellow]left out:[/yellow] {escape(gone.why)}", highlight=False)

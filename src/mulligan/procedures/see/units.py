@@ -56,8 +56,8 @@ class Request:
     Attributes:
         features: objectives as people write them; "SITE" or "SITE:*" is every unit of a site.
         dataset: what statistics, best examples and examples come from; None: pictures alone, from neutral statistics.
-        negative: also what suppresses each. facets: also a picture a case. diverse: so many pictures of each, made to
-            differ. twin: the same budget on a random twin. n: examples of each kind; 0: none.
+        compiled: see `visualize`. negative: also what suppresses each. facets: also a picture a case. diverse: so many
+            pictures of each, made to differ. twin: the same budget on a random twin. n: examples of each kind; 0: none.
         dictionaries: whose latents the features may name.
     """
 
@@ -75,6 +75,7 @@ class Request:
     seed: int = 0
     batch: int = BATCH
     patient: bool = False
+    compiled: bool = False
     dictionaries: Mapping[str, Dictionary] = field(default_factory=dict)
 
 
@@ -210,7 +211,7 @@ class _Work:
         signs = ("+", "-") if request.negative else ("+",)
         how = {
             "steps": request.steps, "size": request.size, "parametrization": request.parametrization,
-            "patient": request.patient, "seed": request.seed,
+            "patient": request.patient, "compiled": request.compiled, "seed": request.seed,
         }  # fmt: skip
         jobs = {
             which: [
@@ -405,7 +406,7 @@ def values_chunk(context: Context, *, which: str, features: list[str], start: in
 
 def climb(
     context: Context, *, which: str, features: list[str], sign: str, copies: int, steps: int, size: int | None,
-    parametrization: str, patient: bool, seed: int,
+    parametrization: str, patient: bool, compiled: bool, seed: int,
 ) -> Result:  # fmt: skip
     """Pictures of some features, `copies` of each, one after another."""
     signed = [objective if sign == "+" else -objective for objective in _objectives(context, features)]
@@ -418,7 +419,7 @@ def climb(
         asked += [one] * copies
     made = visualize(
         context[which], asked, statistics=context["statistics"], steps=steps, size=size,
-        parametrization=parametrization, patient=patient, seed=seed, batch=max(len(asked), 1),
+        parametrization=parametrization, patient=patient, compiled=compiled, seed=seed, batch=max(len(asked), 1),
     )  # fmt: skip
     network: Network = context[which]
     each = [objective for objective in signed for _ in range(copies)]
@@ -439,7 +440,7 @@ def climb(
 
 def climb_facets(
     context: Context, *, feature: str, at: int, steps: int, size: int | None, parametrization: str, patient: bool,
-    seed: int,
+    compiled: bool, seed: int,
 ) -> Result:  # fmt: skip
     """A picture a case of one feature, where its strongest examples fall into cases."""
     network: Network = context["network"]
@@ -451,7 +452,7 @@ def climb_facets(
         return Result({}, {"members": []})
     made = visualize(
         network, [facet.objective for facet in found], statistics=context["statistics"], steps=steps, size=size,
-        parametrization=parametrization, patient=patient, seed=seed,
+        parametrization=parametrization, patient=patient, compiled=compiled, seed=seed,
     )  # fmt: skip
     at_size = made.pixels.shape[1:3] == tuple(image_input(network.input).size)
     reached = values_of(network, [objective] * len(found), made.pixels) if at_size else made.reached
