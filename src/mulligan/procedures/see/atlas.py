@@ -31,6 +31,7 @@ from ...visualization.atlas.effects import pushing
 from ...visualization.atlas.gridding import Frame, check_zooms
 from ...visualization.atlas.projecting import measure_moments, row_context
 from ...visualization.atlas.sampling import FEWEST, Sample, atlas_site, sample_activations
+from ...visualization.atlas.told import told_apart
 from .atlas_against import put_beside
 from .atlas_controls import trust_figures
 from .atlas_effects import measure_effects
@@ -81,8 +82,7 @@ def make_atlas(
     began = time.monotonic()
     site = prepare_atlas(request)
     network, dataset = request.network, request.dataset
-    labels = dataset.labels if dataset.labels is not None and bool((dataset.labels >= 0).any()) else None
-    work = Work(request, run, engine or LocalEngine(), emit, labels)
+    work = Work(request, run, engine or LocalEngine(), emit, told_apart(network, dataset))
     sample = sample_activations(
         network, dataset, site, run, wanted=request.wanted, seed=request.seed, engine=work.engine, emit=emit
     )
@@ -92,7 +92,7 @@ def make_atlas(
     zooms = check_zooms(request.zooms)
     fewest = request.fewest or fewest_for(len(laid.plane))
     charts = chart_levels(
-        sample, laid, frame, zooms, work.labels, fewest=fewest, folder="atlas", random=work.random("purity")
+        sample, laid, frame, zooms, work.told.labels, fewest=fewest, folder="atlas", random=work.random("purity")
     )
     figures = (trust_figures(work, sample, laid),)
     sure, left_out = measure_effects(work, network, sample, laid, charts, frame, "effects")
@@ -108,7 +108,7 @@ def make_atlas(
             repeated=int((~sample.distinct).sum()), activations=len(laid.plane), fitted=laid.fitted,
             components=len(laid.projection.components), explained=float(laid.projection.explained.sum()),
             outside=frame.outside(laid.plane), fewest=fewest, shrinkage=laid.moments.shrinkage,
-            levels=tuple(chart.write_cells(run, network.classes) for chart in charts), against=other,
+            levels=tuple(chart.write_cells(run, work.told.names) for chart in charts), against=other,
             figures=(*figures, *sure), left_out=(*left_out, *failed), notes=_notes(work, charts),
         )  # fmt: skip
         run.write_json(INDEX, atlas)
@@ -122,8 +122,7 @@ def make_atlas(
     def save(failed: Sequence[LeftOut]) -> Atlas:
         other = None
         if against is not None and others is not None and request.against is not None:
-            names = request.against.classes
-            other = replace(against, levels=tuple(chart.write_cells(run, names) for chart in others))
+            other = replace(against, levels=tuple(chart.write_cells(run, work.told.names) for chart in others))
         return record(charts, other, failed)
 
     for painting in paintings:
@@ -163,8 +162,14 @@ def fewest_for(activations: int) -> int:
 
 def _notes(work: Work, charts: Sequence[Chart]) -> tuple[str, ...]:
     notes = list(work.request.dataset.notes)
-    if work.labels is None:
+    if work.told.labels is None:
         notes.append("The data have no labels: cells have no histogram of labels, and their purity is not measured.")
+    if work.told.groups is not None:
+        notes.append(
+            f"Most classes have few pictures: labels, and what cells push, are of {len(work.told.groups)} groups of "
+            "classes whose rows in the head are alike. A group is called by the two classes nearest to its centre, and "
+            "what is pushed is its mean logit beside that of all classes."
+        )
     wanted = sum(len(chart.kept) for chart in charts)
     if wanted > work.request.draw:
         notes.append(

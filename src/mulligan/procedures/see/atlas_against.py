@@ -49,7 +49,7 @@ def put_beside(
     plane = np.concatenate([laid.place(alignment(rows)) for _, rows in other.rows(other.distinct)])
     there = Laid(other.distinct, plane, moments, laid.projection, 0, laid.found)
     charts = chart_levels(
-        other, there, frame, zooms, work.labels, fewest=fewest, folder="atlas/against",
+        other, there, frame, zooms, work.told.labels, fewest=fewest, folder="atlas/against",
         random=work.random("purity", "against"),
     )  # fmt: skip
     sure, _ = measure_effects(work, second, other, there, charts, frame, "effects of the second network")

@@ -50,10 +50,13 @@ def measure_effects(
     if not len(ordered):
         return (), left_out
     found = _effects(work, network, sample, laid, ordered, tail, job)
+    names = network.classes
+    if network.classes == work.request.network.classes:
+        found, names = work.told.effects(found), work.told.names
     for chart, taken in zip(charts, chosen, strict=True):
         for cell, members in taken.items():
             best = strongest(found[np.searchsorted(ordered, members)])
-            chart.effects[cell] = tuple((named(network.classes, number), effect) for number, effect in best)
+            chart.effects[cell] = tuple((named(names, number), effect) for number, effect in best)
     finest = [found[np.searchsorted(ordered, members)] for members in chosen[_finest(chosen, charts)].values()]
     same, apart = agreement(finest, work.random("agreement"))
     side = charts[_finest(chosen, charts)].side

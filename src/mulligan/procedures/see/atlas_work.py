@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
 
 from ...datasets import Dataset
 from ...networks import Network
@@ -15,6 +14,7 @@ from ...visualization.atlas.gridding import ZOOMS
 from ...visualization.atlas.moments import Projection
 from ...visualization.atlas.projecting import FITTED, Laid, measure_moments, project, row_context
 from ...visualization.atlas.sampling import Sample
+from ...visualization.atlas.told import Told
 
 SHARE = 0.1
 
@@ -55,7 +55,7 @@ class Work:
     run: Run
     engine: Engine
     emit: Emit
-    labels: Int64[np.ndarray, " picture"] | None
+    told: Told
 
     def random(self, *key: object) -> np.random.Generator:
         """A generator for one step."""

@@ -127,9 +127,17 @@ def _zoom(run: Run, level: AtlasLevel, pictures: Sequence[bytes], key: str) -> Z
         )
         for tile, picture in zip(level.tiles, pictures, strict=True)
     )  # fmt: skip
-    return Zoom(
-        key=key, level=level, tiles=tiles, cells=cells, words=tuple(words(cells, level.side)), tips=len(cells) <= _TIPS
-    )
+    written = tuple(words(cells, level.side)) if purer(level) else ()
+    return Zoom(key=key, level=level, tiles=tiles, cells=cells, words=written, tips=len(cells) <= _TIPS)
+
+
+def purer(level: AtlasLevel) -> bool:
+    """Whether cells are surely purer in labels than by chance: else a cell's commonest label says nothing of it."""
+    for figure in level.figures:
+        low, highs = figure.shown.low, [quantity.high for _, quantity in figure.controls]
+        if low is not None and highs and all(high is not None and low > high for high in highs):
+            return True
+    return False
 
 
 def words(cells: Sequence[AtlasCell], side: int) -> list[Word]:
