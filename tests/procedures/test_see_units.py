@@ -151,8 +151,8 @@ def test_a_photograph_is_dreamt_caricatured_and_inverted(network, tmp_path) -> N
     found = see_photograph(Photograph(network=network, site="mixed", photograph=photograph, steps=12), run)
     names = [portrait.objective for portrait in found.cards[0].portraits]
     assert names == [
-        "the photograph", "dream of mixed", "dream, random twin of mixed", "caricature of mixed",
-        "caricature, random twin of mixed", "inversion of mixed", "inversion, random twin of mixed",
+        "the photograph", "dream of mixed", "dream of mixed, random twin", "caricature of mixed",
+        "caricature of mixed, random twin", "inversion of mixed", "inversion of mixed, random twin",
     ]  # fmt: skip
     assert write_cards(tmp_path / "r").is_file()
     with pytest.raises(BadInput, match="nightmare"):

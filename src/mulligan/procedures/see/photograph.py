@@ -75,26 +75,24 @@ def see_photograph(request: Request, run: Run, *, engine: Engine | None = None, 
         for what in request.what
         for which in ("network", "twin")
     ]
-    portraits: list[Portrait] = []
+    results: dict[tuple[str, str], Result] = {}
     left: list[LeftOut] = []
     for piece, result in (engine or LocalEngine()).run("pictures", pieces, context, run, emit):
         what, which = piece.arguments["what"], piece.arguments["which"]
-        name = what if which == "network" else f"{what}, random twin"
         if result.values["failed"]:
+            name = what if which == "network" else f"{what}, random twin"
             left.append(LeftOut(what=name, why=result.values["failed"]))
-            continue
-        path = _keep(run, f"artifacts/pictures/{what}-{which}", result.arrays["pixels"])
-        marks = [f"the photograph itself: {result.values['before']:.3g}"]
-        if what == "dream":
-            marks.append(f"{result.values['octaves']} sizes")
-        reached, steps = result.values["reached"], result.values["steps"]
-        made = f"{name} of {site.alias}"
-        portraits.append(Portrait(objective=made, image=path, reached=reached, steps=steps, marks=tuple(marks)))
+        else:
+            results[what, which] = result
+    portraits = [
+        _portrait(what, which, site.alias, result, results.get((what, "twin")), run)
+        for (what, which), result in results.items()
+    ]
     emit(Noted(text="An inversion of 0 is the photograph's own activation; -1 is as far away as no activation at all."))
     shown = Portrait(
         objective="the photograph", image=_keep(run, "artifacts/pictures/photograph", crop), reached=0.0, steps=0
     )
-    notes = ("Beside each stands the same by a random-weight twin, in the twin's own units.",)
+    notes = ("The one example is the photograph itself. Beside each stands the same by a random-weight twin.",)
     card = FeatureCard(
         feature=site.alias, meaning=network.meaning(site), portraits=(shown, *portraits), notes=notes
     )
@@ -105,6 +103,20 @@ def see_photograph(request: Request, run: Run, *, engine: Engine | None = None, 
     run.write_json("seen.json", seen)
     run.update(status="finished")
     return seen
+
+
+def _portrait(what: str, which: str, site: str, result: Result, twin: Result | None, run: Run) -> Portrait:
+    """A picture; beside the network's own stand the photograph itself and the twin's figures."""
+    values = result.values
+    own = which == "network"
+    beside = twin.values if own and twin is not None else None
+    return Portrait(
+        objective=f"{what} of {site}" if own else f"{what} of {site}, random twin",
+        image=_keep(run, f"artifacts/pictures/{what}-{which}", result.arrays["pixels"]),
+        reached=values["reached"], steps=values["steps"], best=values["before"], examples=1,
+        twin=beside["reached"] if beside else None, twin_best=beside["before"] if beside else None,
+        marks=(f"{values['octaves']} sizes",) if what == "dream" else (),
+    )  # fmt: skip
 
 
 def one(context: Context, *, which: str, what: str, site: str, steps: int, octaves: int, seed: int) -> Result:
