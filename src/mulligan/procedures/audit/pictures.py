@@ -42,6 +42,8 @@ CANDIDATES = 4
 A_LOOK, A_STEP = 1.5, 1.0
 #: What is spent of the time left on regions, on pictures, and on those of the twin.
 SHARES = 0.06, 0.08, 0.03
+#: How many of each are made however little time is left: a few seconds' worth, so that a short audit shows some too.
+LEAST = 8, 12, 4
 
 Key = tuple[str, int]  # a site's alias and a unit; "" and an output
 
@@ -162,6 +164,7 @@ def _sightings(
         len(asked),
         most * A_LOOK * means.seconds_an_example,
         share=SHARES[0],
+        least=LEAST[0],
     )
     pieces = [
         Piece(
@@ -201,8 +204,9 @@ def _portraits(work: _Work, shown: Sequence[Key]) -> tuple[dict[Key, Portrait], 
     area = 1.0 if size is None else size**2 / math.prod(taken.size)
     steps = STEPS_OF_SMALL if size is None else STEPS
     price = steps * A_STEP * area * means.seconds_an_example
-    number = means.budget.buy("pictures optimized for units and outputs", len(able), price, share=SHARES[1])
-    twins = means.budget.buy("pictures of the random twin beside them", number, price, share=SHARES[2])
+    named = "pictures optimized for units and outputs", "pictures of the random twin beside them"
+    number = means.budget.buy(named[0], len(able), price, share=SHARES[1], least=LEAST[1])
+    twins = means.budget.buy(named[1], number, price, share=SHARES[2], least=LEAST[2])
     twin_drawn = {one.key: one for one in _drawn(work, "twin", able[:twins], size, steps)}
     found: dict[Key, Portrait] = {}
     failed: dict[str, str] = {}
