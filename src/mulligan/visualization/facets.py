@@ -28,6 +28,8 @@ from .reading import Reader
 #: Fewer examples in a group than this are no case.
 FEWEST = 4
 SHUFFLES = 19
+#: A silhouette below this is no grouping that anyone would see, however surely it is not by chance.
+APART = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def _facets(network: Network, objective: Objective, site: Site, x: Tensor, most:
     rng = generator(seed, "facets")
     k = int(best[1].max()) + 1
     chance = max(_grouped(_shuffled(rows, rng), k, seed)[0] for _ in range(SHUFFLES))
-    if best[0] <= chance:
+    if best[0] <= chance or best[0] < APART:
         return []
     means = np.concatenate([_means(network, site, part) for part in x.split(AT_ONCE)])
     cases: list[tuple[np.ndarray, Objective]] = []
