@@ -1,0 +1,92 @@
+// <mg-page>: holds the data, and shows either the article or, behind an address "#/...", a view in its place.
+
+import { LitElement, html, nothing } from "lit";
+import { customElement, property } from "lit/decorators.js";
+import { Book } from "../book/book";
+import { Embedded, Served, type Transport } from "../book/transport";
+import { read, type Address } from "../router";
+import { view } from "../views/views";
+
+@customElement("mg-page")
+export class Page extends LitElement {
+  /** Where a server has the data; without it, the page itself does. */
+  @property() base = "";
+  /** Another way to the data, for notebooks. */
+  @property({ attribute: false }) transport: Transport | null = null;
+  /** Notebooks show several pages in one document, and none of them owns its address. */
+  @property({ type: Boolean }) embedded = false;
+  book: Book | null = null;
+  /** Resolves when the data are there; never where they cannot be read. */
+  readonly opened: Promise<void>;
+  private open!: () => void;
+
+  private address: Address | null = null;
+  private trouble = "";
+  private stage: HTMLElement | null = null;
+
+  constructor() {
+    super();
+    this.opened = new Promise((resolve) => (this.open = resolve));
+  }
+
+  protected override createRenderRoot(): HTMLElement {
+    this.stage = document.createElement("div");
+    this.stage.className = "stage";
+    this.append(this.stage);
+    return this.stage;
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    window.addEventListener("hashchange", this.moved);
+    void this.start();
+  }
+
+  override disconnectedCallback(): void {
+    window.removeEventListener("hashchange", this.moved);
+    super.disconnectedCallback();
+  }
+
+  private async start(): Promise<void> {
+    try {
+      this.book = await Book.open(this.transport ?? (this.base ? new Served(this.base) : new Embedded()));
+    } catch (error) {
+      this.trouble = error instanceof Error ? error.message : String(error);
+    }
+    if (this.book) this.open();
+    this.address = read(location.hash);
+    this.arrange();
+    this.requestUpdate();
+    await this.updateComplete;
+    document.documentElement.dataset.mgReady = String(Math.round(performance.now()));
+  }
+
+  private readonly moved = (): void => {
+    const next = read(location.hash);
+    const left = this.address && !next;
+    this.address = next;
+    this.arrange();
+    this.requestUpdate();
+    void this.updateComplete.then(() => {
+      if (next) {
+        window.scrollTo(0, 0);
+        this.querySelector<HTMLElement>(".stage h1")?.focus({ preventScroll: true });
+      } else if (left && location.hash.length > 1) {
+        document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+      }
+    });
+  };
+
+  // The article stays in the document, so that its place and what was opened in it are kept.
+  private arrange(): void {
+    const shown = this.address !== null;
+    this.classList.toggle("viewing", shown);
+    for (const part of this.children) if (part !== this.stage) (part as HTMLElement).hidden = shown;
+  }
+
+  protected override render() {
+    if (this.trouble) return html`<p class="missing" role="alert">${this.trouble}</p>`;
+    if (!this.book || !this.address) return nothing;
+    return html`<main class="view" id="view">${view(this.book, this.address)}</main>`;
+  }
+}

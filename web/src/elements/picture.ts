@@ -1,0 +1,61 @@
+// <mg-picture n="12" alt="...">: a picture of the page, decoded when it comes near the window.
+
+import { html, nothing } from "lit";
+import { customElement, property, state } from "lit/decorators.js";
+import type { Picture } from "../book/format";
+import { PageElement } from "./element";
+
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      near.unobserve(entry.target);
+      void (entry.target as PictureElement).load();
+    }
+  },
+  { rootMargin: "400px" },
+);
+
+@customElement("mg-picture")
+export class PictureElement extends PageElement {
+  @property({ type: Number }) n: number | null = null;
+  @property() alt = "";
+  @state() private picture: Picture | null = null;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    near.observe(this);
+  }
+
+  override disconnectedCallback(): void {
+    near.unobserve(this);
+    super.disconnectedCallback();
+  }
+
+  protected override willUpdate(changed: Map<string, unknown>): void {
+    if (changed.has("n") && changed.get("n") !== undefined) {
+      this.picture = null;
+      near.observe(this);
+    }
+  }
+
+  async load(): Promise<void> {
+    const wanted = this.n;
+    if (wanted === null) return;
+    const found = await this.attempt(this.book.picture(wanted));
+    if (this.n === wanted) this.picture = found;
+  }
+
+  protected override render() {
+    if (this.failed) return this.trouble();
+    const p = this.picture;
+    if (!p) return html`<span class="wait" role="img" aria-label=${this.alt}></span>`;
+    const sharp = Math.max(p.w, p.h) <= 64;
+    return html`<img class=${sharp ? "sharp" : ""} src=${p.src} width=${p.w} height=${p.h} alt=${this.alt} decoding="async">`;
+  }
+}
+
+/** A picture by its number; what to show where there is none. */
+export function picture(n: number | null, alt: string, missing: unknown = nothing) {
+  return n === null ? missing : html`<mg-picture .n=${n} .alt=${alt}></mg-picture>`;
+}
