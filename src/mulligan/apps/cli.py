@@ -31,6 +31,7 @@ from ..runs import (
 from .game import app as game
 from .progress import ProgressBars, duration
 from .see import app as see
+from .serve import app as serve
 
 app = typer.Typer(
     name="mulligan",
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(game)
 app.add_typer(see)
+app.add_typer(serve)
 err = Console(stderr=True, emoji=False, soft_wrap=True)
 
 FAIL_ON = ("high", "medium", "low", "never")

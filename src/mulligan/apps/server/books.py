@@ -1,0 +1,123 @@
+"""Runs as packed pages: made when first asked for, kept while memory allows, made anew when a run's files change."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+
+from .contents import Contents
+from .heads import address_of, stamp_of
+from .shelf import Place
+
+#: Bytes of packed pages that are kept; the page in use is kept whatever its size.
+MEMORY = 768 * 2**20
+#: For so many seconds a run's files are not looked at again.
+FRESH = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A page as it is served.
+
+    Attributes:
+        version: changes whenever the page does. html, index: gzip. chunks: gzip of JSON each.
+    """
+
+    version: str
+    html: bytes
+    index: bytes
+    chunks: tuple[bytes, ...]
+    contents: Contents
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds in memory, about: names are kept beside their packed form."""
+        return len(self.html) + 8 * len(self.index) + sum(map(len, self.chunks))
+
+
+#: Makes the page of some runs: their folders and the address under which its data lie, to (html, index, chunks).
+Binder = Callable[[Sequence[Path], str], tuple[str, bytes, Sequence[bytes]]]
+
+
+@dataclass(slots=True)
+class _Kept:
+    bound: Bound | None = None
+    stamp: Any = None
+    checked: float = -1e9
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Books:
+    """All pages that were asked for.
+
+    Args:
+        bind: makes a page. writable: whether the pages offer reviewing. memory: see `MEMORY`.
+    """
+
+    def __init__(self, bind: Binder, *, writable: bool, memory: int = MEMORY) -> None:
+        self._bind, self._writable, self._memory = bind, writable, memory
+        self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
+        # One page is packed at a time: it takes a core, and memory for pictures.
+        self._packing = threading.Lock()
+
+    async def get(self, places: Sequence[Place]) -> Bound:
+        """The page of these runs as they are now. Several readers who ask at once wait for one and the same work."""
+        key = tuple(place.id for place in places)
+        kept = self._kept.setdefault(key, _Kept())
+        self._kept.move_to_end(key)
+        now = asyncio.get_running_loop().time()
+        if kept.bound is not None and now - kept.checked < FRESH:
+            return kept.bound
+        async with kept.lock:
+            if kept.bound is not None and now <= kept.checked:
+                return kept.bound
+            stamp = await anyio.to_thread.run_sync(lambda: [(str(p.folder), stamp_of(p.folder)) for p in places])
+            if kept.bound is None or stamp != kept.stamp:
+                kept.bound = await anyio.to_thread.run_sync(self._make, places, stamp)
+                kept.stamp = stamp
+            kept.checked = asyncio.get_running_loop().time()
+        self._forget(key)
+        return kept.bound
+
+    def version(self, ids: Sequence[str], version: str) -> Bound | None:
+        """The page of these runs if it is at hand in this version."""
+        kept = self._kept.get(tuple(ids))
+        if kept is None or kept.bound is None or kept.bound.version != version:
+            return None
+        self._kept.move_to_end(tuple(ids))
+        return kept.bound
+
+    def _forget(self, key: tuple[str, ...]) -> None:
+        """Drop what was not asked for the longest, until the rest fits."""
+        held = sum(kept.bound.size for kept in self._kept.values() if kept.bound)
+        for old in list(self._kept):
+            if held <= self._memory:
+                break
+            bound = self._kept[old].bound
+            if old != key and not self._kept[old].lock.locked():
+                held -= bound.size if bound else 0
+                del self._kept[old]
+
+    def _make(self, places: Sequence[Place], stamp: object) -> Bound:
+        book = ",".join(place.id for place in places)
+        version = hashlib.sha256(repr(stamp).encode()).hexdigest()[:16]
+        with self._packing:
+            html, index, chunks = self._bind([place.folder for place in places], f"/runs/{book}/{version}")
+            document = msgspec.json.decode(index)
+            document["review"] = {"base": f"/api/{book}", "writable": self._writable}
+            addresses = [(place.folder.name, address_of(place.folder)) for place in places]
+            return Bound(
+                version=version, html=gzip.compress(html.encode(), 6, mtime=0),
+                index=gzip.compress(msgspec.json.encode(document), 6, mtime=0),
+                chunks=tuple(chunks), contents=Contents.of(document, addresses),
+            )  # fmt: skip
