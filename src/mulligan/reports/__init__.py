@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runs import Run
-from .html import write_html
 from .index import write_index
 from .junit import write_junit
+from .page import render_page, write_html
 from .reading import Stored, read_run
 from .remote import copied, is_remote
 from .sarif import write_sarif
 from .schema import findings_schema, write_schema
 
 __all__ = [
-    "Reports", "Stored", "findings_schema", "read_run", "write_html", "write_index", "write_junit", "write_reports",
-    "write_sarif", "write_schema",
+    "Reports", "Stored", "findings_schema", "read_run", "render_page", "write_html", "write_index",
+    "write_junit", "write_reports", "write_sarif", "write_schema",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The template environment that every page is made with: always escaped, nothing hidden, no network, no script."""
+"""The template environment that every page is made with: always escaped, nothing hidden, no network."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from . import charts, wording
+from .shell import policy
 from .text import NOT_MEASURED, number, plural, shown, token, visible
-
-# Style attributes carry positions and shades; there is no script to allow, and nothing is fetched.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +79,11 @@ def environment() -> Environment:
     )  # fmt: skip
     env.globals.update(
         plural=plural, panels=charts.panels, reliability_points=charts.reliability_points,
-        policy=CONTENT_SECURITY_POLICY, stylesheet=_stylesheet(),
+        policy=policy, stylesheet=_stylesheet(),
     )  # fmt: skip
     env.tests["open_check"] = wording.is_open
     return env
 
 
 def _stylesheet() -> Markup:
-    return Markup(files("mulligan.reports").joinpath("templates/page.css").read_text(encoding="utf-8"))
+    return Markup(files("mulligan.reports").joinpath("assets/page.css").read_text(encoding="utf-8"))

@@ -101,7 +101,7 @@ export interface Index {
   series: Record<string, Series>;
   /** Pictures that did not fit into the page. */
   left_out: number;
-  review?: { base: string } | null;
+  review?: { base: string; writable?: boolean } | null;
 }
 
 export interface Picture {
@@ -209,5 +209,6 @@ export interface ClassCard {
   portraits: Portrait[];
   sightings: Sighting[];
   examples: ExampleRef[];
+  notes: string[];
   sources: { run: number; file: string }[];
 }

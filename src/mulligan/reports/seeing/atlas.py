@@ -14,8 +14,8 @@ from PIL import Image
 from ...records import Atlas, AtlasCell, AtlasLevel, BadInput, Beside, Quantity
 from ...records.atlas import ATLAS_SCHEMA
 from ...runs import Run, check_schema
-from ..html import command_of
 from ..pages import environment
+from ..phrases import command_of
 
 PAGE_BYTES = 12_000_000  # of pictures in one page
 _TIPS = 4200  # cells of one page that say what is in them when they are pointed at
@@ -75,8 +75,10 @@ def write_atlas_page(run: Run | Path | str) -> str:
     second: list[Zoom] = []
     if atlas.against is not None:
         second, room = _zooms(opened, atlas, atlas.against.levels, "b", room)
-    text = environment().get_template("seeing/atlas.html.j2").render(
-        atlas=atlas, zooms=first, others=second, rows=rows, command=command_of(opened.manifest)
+    text = (
+        environment()
+        .get_template("seeing/atlas.html.j2")
+        .render(atlas=atlas, zooms=first, others=second, rows=rows, command=command_of(opened.manifest))
     )
     opened.write_bytes("report.html", text.encode("utf-8"))
     return str(opened.store.where("report.html"))
@@ -91,9 +93,7 @@ def rows(figures: Sequence[Beside]) -> list[tuple[str, str, Quantity | None]]:
     return found
 
 
-def _zooms(
-    run: Run, atlas: Atlas, levels: Sequence[AtlasLevel], key: str, room: int
-) -> tuple[list[Zoom], int]:
+def _zooms(run: Run, atlas: Atlas, levels: Sequence[AtlasLevel], key: str, room: int) -> tuple[list[Zoom], int]:
     found: list[Zoom] = []
     for level in levels:
         name = f"{key}{level.side}"

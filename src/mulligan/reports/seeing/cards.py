@@ -9,8 +9,8 @@ from typing import Any
 from ...records import HEAT_COLOURS, BadInput, FeatureCard, Seen
 from ...records.seeing import SCHEMA
 from ...runs import Run
-from ..html import LIMITS, captions, command_of, shades
 from ..pages import environment
+from ..phrases import LIMITS, captions, command_of, shades
 from ..pictures import Pictures
 from ..reading import decode, inside, references
 from ..remote import copied, is_remote
@@ -76,12 +76,12 @@ def render_cards(stored: StoredSeen) -> str:
         shades=shades,
         colours=HEAT_COLOURS,
         command=command_of(stored.manifest),
-        shows=_shown(cards),
+        shows=shows(cards),
         limit=_LIMITS,
     )  # fmt: skip
 
 
-def _shown(cards: tuple[FeatureCard, ...]) -> dict[str, bool]:
+def shows(cards: tuple[FeatureCard, ...]) -> dict[str, bool]:
     """Of what the page must explain how to read it."""
     sightings = [sighting for card in cards for sighting in (*card.top, *card.levels, *card.bottom)]
     return {

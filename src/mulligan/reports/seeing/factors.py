@@ -21,8 +21,8 @@ from ...records import (
 from ...records.factors import SCHEMA
 from ...runs import Run
 from ..charts import nice_ticks
-from ..html import LIMITS, captions, command_of
 from ..pages import environment
+from ..phrases import LIMITS, captions, command_of
 from ..pictures import Pictures
 from ..reading import decode, inside, references
 from ..remote import copied, is_remote

@@ -7,8 +7,8 @@ from pathlib import Path
 from ...records import FeatureCard, Label, Quantity
 from ...records.seeing import NO_LABEL
 from ...runs import Run
-from ..html import LIMITS, captions, command_of, shades
 from ..pages import environment
+from ..phrases import LIMITS, captions, command_of, shades
 from ..pictures import Pictures
 from ..remote import copied, is_remote
 from ..writing import write_atomically

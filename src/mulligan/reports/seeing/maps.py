@@ -9,8 +9,8 @@ from typing import Any
 from ...records import ExampleRef, Maps, SiteMap
 from ...records.atlas import MAPS_SCHEMA
 from ...runs import Run
-from ..html import captions, command_of
 from ..pages import environment
+from ..phrases import captions, command_of
 from ..pictures import Pictures
 from ..reading import decode, inside, references
 from ..remote import copied, is_remote
@@ -74,14 +74,18 @@ def write_maps_page(run: Path | str) -> Path | str:
 
 def render_maps(stored: StoredMaps) -> str:
     """The page of a run that was read."""
-    return environment().get_template("seeing/maps.html.j2").render(
-        maps=stored.maps,
-        points=lambda site: points(stored.maps, site),
-        pictures=Pictures(stored),
-        captions=captions,
-        rows=rows,
-        shapes=SHAPES,
-        command=command_of(stored.manifest),
+    return (
+        environment()
+        .get_template("seeing/maps.html.j2")
+        .render(
+            maps=stored.maps,
+            points=lambda site: points(stored.maps, site),
+            pictures=Pictures(stored),
+            captions=captions,
+            rows=rows,
+            shapes=SHAPES,
+            command=command_of(stored.manifest),
+        )
     )
 
 

@@ -1,21 +1,15 @@
-"""RUN/report.html: one file that opens from disk, with no network and no script."""
+"""What pages say of runs in prose: limits of lists, captions, settings and commands in words."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..records import Description, ExampleRef, Quantity
-from .pages import environment
-from .pictures import Pictures
-from .reading import Stored, read_run
 from .text import number, visible
-from .wording import decide, how_hard
-from .writing import write_atomically
 
 # How much of each list a page shows; what is left out is said where it is left out, with the file that has it.
 LIMITS = {
@@ -23,39 +17,6 @@ LIMITS = {
     "errors": 36, "sites": 60, "units": 24, "examples": 8, "drives": 10, "cards": 60, "coverage": 100, "ids": 40,
     "pairs": 20, "tokens": 120, "bins": 50, "notes": 30, "sightings": 8,
 }  # fmt: skip
-
-
-def write_html(run: Path | str) -> Path:
-    """Render a finished run as RUN/report.html and return its path. The page depends on the run's files only.
-
-    Raises:
-        BadInput: if the run cannot be read, or its folder cannot be written to.
-    """
-    stored = read_run(run)
-    return write_atomically(stored.folder / "report.html", render(stored))
-
-
-def render(stored: Stored) -> str:
-    """The page of a run that was read."""
-    findings, description = stored.findings, stored.description
-    extra, extra_left = _other_figures(description)
-    return environment().get_template("report.html.j2").render(
-        findings=findings,
-        description=description,
-        manifest=stored.manifest,
-        decision=decide(findings, stored.fail_on),
-        how_hard=how_hard(findings),
-        pictures=Pictures(stored),
-        captions=captions,
-        shades=shades,
-        extra=extra,
-        extra_left=extra_left,
-        config=tuple(_flat(stored.manifest.get("config"))),
-        command=command_of(stored.manifest),
-        coverage=tuple(_flat(findings.coverage)),
-        input=tuple(_flat(findings.network.input)),
-        limit=LIMITS,
-    )  # fmt: skip
 
 
 def captions(example: ExampleRef) -> tuple[str, ...]:
@@ -80,7 +41,7 @@ def shades(example: ExampleRef) -> tuple[tuple[str, float, float], ...]:
     return tuple((text, weight, weight / most) for text, weight in zip(tokens, padded, strict=True))
 
 
-def _other_figures(description: Description) -> tuple[dict[str, Quantity], int]:
+def other_figures(description: Description) -> tuple[dict[str, Quantity], int]:
     """Those of the description's further figures that are quantities, and how many are not and cannot be shown."""
     found: dict[str, Quantity] = {}
     every = description.figures or {}
@@ -100,12 +61,12 @@ def command_of(manifest: Mapping[str, Any]) -> str:
     return "" if command is None else str(command)
 
 
-def _flat(value: object, prefix: str = "") -> list[tuple[str, str]]:
+def flat(value: object, prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as (dotted key, value) pairs."""
     if isinstance(value, Mapping):
         pairs: list[tuple[str, str]] = []
         for key, item in value.items():
-            pairs += _flat(item, f"{prefix}.{key}" if prefix else str(key))
+            pairs += flat(item, f"{prefix}.{key}" if prefix else str(key))
         return pairs
     if value is None and not prefix:
         return []
