@@ -28,6 +28,7 @@ from ..runs import (
     remembered_interrupts,
     store_at,
 )  # fmt: skip
+from .article import app as article
 from .game import app as game
 from .progress import ProgressBars, duration
 from .see import app as see
@@ -40,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(article)
 app.add_typer(game)
 app.add_typer(see)
 app.add_typer(serve)

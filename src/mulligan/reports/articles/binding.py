@@ -1,0 +1,54 @@
+"""From a diagram as an author writes it to the page's element that draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...records import BadInput
+from .diagrams import Diagram
+from .places import place
+
+if TYPE_CHECKING:
+    from ..page import Book
+
+#: Which of a book's lists holds what a diagram is drawn from, where it is drawn from one run's.
+_LISTS = {"factors": "factors", "atlas": "atlases", "map": "maps"}
+_CLASS = "class "
+
+
+def element(diagram: Diagram, book: Book, runs: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The element's name and attributes. `runs`: the article's names of the book's runs, in order.
+
+    Raises:
+        BadInput: if the page holds nothing that it could draw.
+    """
+    given = {name: value for name, value in diagram.attributes.items() if name not in ("label", "run", "key")}
+    run = runs.index(diagram.attributes["run"]) if diagram.attributes.get("run") else None
+    if diagram.name in _LISTS:
+        entries = getattr(book, _LISTS[diagram.name])
+        found = next((entry["id"] for entry in entries if entry["run"] == run), None)
+        if found is None:
+            raise _nothing(diagram)
+        return f"mg-{diagram.name}", given | {"id": found}
+    if diagram.keys:
+        keys = [_key(diagram, key, book, run) for key in diagram.keys]
+        return f"mg-{diagram.name}", given | {"key": "; ".join(keys)}
+    return f"mg-{diagram.name}", given
+
+
+def _key(diagram: Diagram, key: str, book: Book, run: int | None) -> str:
+    """The key under which the page knows a feature; a class keeps its "class " before it."""
+    kind, name = (_CLASS, key.removeprefix(_CLASS)) if key.startswith(_CLASS) else ("", key)
+    known = book.classes if kind else book.features
+    networks = range(len(book.networks)) if run is None else (book.runs[run]["network"],)
+    for network in networks:
+        candidate = f"{network}~{name}" if network else name
+        if candidate in known:
+            return kind + candidate
+    raise _nothing(diagram, key)
+
+
+def _nothing(diagram: Diagram, key: str = "") -> BadInput:
+    what = f"<mg-{diagram.name}> is bound to nothing that this page holds" + (f", {key!r}" if key else "")
+    return BadInput(what, where=place(diagram.line), fix="name a run that has it, or take the diagram out")
