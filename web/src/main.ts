@@ -2,3 +2,5 @@
 
 import "./elements/page";
 import "./elements/picture";
+import "./elements/unit";
+import "./review/review";

@@ -146,7 +146,10 @@ class Api:
         with self._opened().writing() as writing:
             places = [_place(contents, key) for key in body.features]
             if body.site is not None:
-                inside = [contents.features[key] for key in contents.layer(body.network, body.site).keys]
+                layer = contents.layer(body.network, body.site)
+                if not layer.keys:
+                    raise HTTPException(404, "This page has no features at such a site.")
+                inside = [contents.features[key] for key in layer.keys]
                 places += reviews.to_take(writing, body.reader, inside, body.count, second=body.second)
             changed = reviews.assign(writing, body.author, body.reader, places, release=body.release)
         return {"changed": changed}
