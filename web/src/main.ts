@@ -3,4 +3,5 @@
 import "./elements/page";
 import "./elements/picture";
 import "./elements/unit";
+import "./elements/unit";
 import "./review/review";
