@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import signal
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -320,3 +321,10 @@ def test_ctrl_c_still_interrupts_when_graphs_are_gone() -> None:
     gc.collect()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_what_ends_the_process_that_reads_it_is_never_read_here(tmp_path: Path) -> None:
+    dies = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(NotCompiled, match=r"cannot be read on this GPU .*ended with -11"):
+        inductor_engine.prove(tmp_path / "built", 0, dies)
+    inductor_engine.prove(tmp_path / "built", 0, (sys.executable, "-c", "import sys; assert sys.argv[2] == '0'"))

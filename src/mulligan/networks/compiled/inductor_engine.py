@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,12 @@ from .tracing import NotCompiled, Traced
 NAME = "inductor"
 SUFFIXES = (".pt2",)
 _REPLAYS = 8  # shapes that are kept as CUDA graphs
+_PATIENCE = 120.0
+# Seen on an H100 with torch 2.11: a segmentation fault while the package was being read.
+_READ = (
+    "import sys; from torch._inductor import aoti_load_package; "
+    "aoti_load_package(sys.argv[1], run_single_threaded=True, device_index=int(sys.argv[2]))"
+)
 
 
 def missing(device: torch.device) -> str | None:
@@ -50,6 +59,26 @@ def build(traced: Traced, stem: Path) -> None:
     except Exception as error:
         first = (str(error).strip().split("\n")[0].rstrip(".:") or type(error).__name__)[:200]
         raise NotCompiled(f"torch's compiler cannot take this network's graph ({first})") from error
+    devices = {tensor.device for tensor in traced.program.state_dict.values()}
+    if any(device.type == "cuda" for device in devices):
+        prove(stem, max(device.index or 0 for device in devices))
+
+
+def prove(stem: Path, index: int, command: Sequence[str] = (sys.executable, "-c", _READ)) -> None:
+    """Read what was built for a GPU in a process of its own: on some machines reading it ends the process that does.
+
+    Raises:
+        NotCompiled: if that process dies, or takes longer than `_PATIENCE` seconds.
+    """
+    try:
+        ended = subprocess.run(
+            [*command, str(stem.with_suffix(".pt2")), str(index)], capture_output=True, timeout=_PATIENCE, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        ended = None
+    if ended != 0:
+        how = "did not end" if ended is None else f"ended with {ended}"
+        raise NotCompiled(f"what torch's compiler built cannot be read on this GPU (a process that tried {how})")
 
 
 class Runner:
