@@ -20,7 +20,7 @@ from .pictures import PictureStore
 Card = dict[str, Any]
 ColumnKind = Literal["text", "number", "quantity", "feature", "class", "picture"]
 #: Fields of records that hold the path of a picture; in a page they hold its number.
-_PATHS = frozenset({"image", "alpha", "crop", "heat", "overlay"})
+_PATHS = frozenset({"image", "mask", "alpha", "crop", "heat", "overlay"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ class Book:
             self.site(network, site, meaning=meaning)
             self.features[key] = {
                 "key": key, "site": site, "unit": unit, "meaning": meaning, "network": network, "figures": [],
-                "range": None, "labels": [], "portraits": [], "sightings": {"top": [], "levels": [], "bottom": []},
-                "heat": None, "classes": [], "strongest": 0, "drives": [], "notes": [], "sources": [],
+                "range": None, "selective": None, "labels": [], "portraits": [],
+                "sightings": {"top": [], "levels": [], "bottom": []}, "heat": None, "classes": [], "strongest": 0,
+                "drives": [], "notes": [], "sources": [],
             }  # fmt: skip
         card = self.features[key]
         card["meaning"] = card["meaning"] or meaning

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from ...records import HEAT_COLOURS
 from ...runs import mulligan_version
 from .book import Book
 from .glossary import GLOSSARY
+from .links import links
 
 FORMAT = "mulligan/page/1"
 #: Bytes of JSON in a chunk: small enough to be decoded within a frame or two.
@@ -75,8 +77,11 @@ def pack(book: Book) -> Packed:
     chunks.add("classes", classes)
     for table in book.tables:
         chunks.add(f"table:{table.id}", table.rows)
+        chunks.add(f"keys:{table.id}", table.keys)
     for name, items in book.series.items():
         chunks.add(name, items)
+    linked = links(book)
+    chunks.add("links", linked)
     chunks.add("pictures", book.pictures.items, _PICTURES)
     sites = list(book.sites.items())
     site_number = {key: number for number, (key, _) in enumerate(sites)}
@@ -103,6 +108,7 @@ def pack(book: Book) -> Packed:
             "unit": [card["unit"] for card in features],
             "label": [_label(card) for card in features],
             "picture": [_picture(card) for card in features],
+            "selective": _selective(features),
             "scores": {
                 name: [_rounded(values.get(card["key"])) for card in features] for name, values in book.scores.items()
             },
@@ -117,14 +123,16 @@ def pack(book: Book) -> Packed:
         },
         "findings": book.findings,
         "tables": [
-            {"id": t.id, "title": t.title, "file": t.file, "keys": list(t.keys),
+            {"id": t.id, "title": t.title, "file": t.file, "n": len(t.rows),
              "columns": [{"key": c.key, "title": c.title, "kind": c.kind, "unit": c.unit} for c in t.columns]}
             for t in book.tables
         ],
         "maps": book.maps,
         "atlases": book.atlases,
         "factors": book.factors,
+        "links": {"n": len(linked)},
         "glossary": GLOSSARY,
+        "heat": list(HEAT_COLOURS),
         "series": chunks.series,
         "left_out": book.pictures.left_out,
         "review": None,
@@ -134,6 +142,13 @@ def pack(book: Book) -> Packed:
 
 def _label(card: dict[str, Any]) -> str | None:
     return card["labels"][0]["text"] if card["labels"] else None
+
+
+def _selective(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """For which class each feature is selective: the names once, and of each feature the number of its name."""
+    names = list(dict.fromkeys(card["selective"] for card in features if card["selective"]))
+    number = {name: n for n, name in enumerate(names)}
+    return {"names": names, "of": [number.get(card["selective"]) for card in features]}
 
 
 def _picture(card: dict[str, Any]) -> int | None:

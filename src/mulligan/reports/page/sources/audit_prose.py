@@ -9,11 +9,13 @@ from ...phrases import LIMITS, captions, command_of, flat, other_figures, shades
 from ...pictures import Pictures
 from ...reading import Stored
 from ...wording import decide, how_hard
+from ..addresses import Addresses
+from ..book import Book
 from ..prose import Entry, Prose
 
 
-def prose(stored: Stored, pre: str, run: int) -> Prose:
-    """What an audit says; `pre` begins each of its anchors, `run` is its number on the page."""
+def prose(stored: Stored, pre: str, run: int, book: Book, network: int) -> Prose:
+    """What an audit says; `pre` begins each of its anchors, `run` and `network` are its numbers in the book."""
     findings, description = stored.findings, stored.description
     extra, extra_left = other_figures(description)
     decision = decide(findings, stored.fail_on)
@@ -23,6 +25,7 @@ def prose(stored: Stored, pre: str, run: int) -> Prose:
         "extra": extra, "extra_left": extra_left, "config": tuple(flat(stored.manifest.get("config"))),
         "command": command_of(stored.manifest), "coverage": tuple(flat(findings.coverage)),
         "input": tuple(flat(findings.network.input)), "limit": LIMITS, "pre": pre, "run": run,
+        "to": Addresses(book, network, run),
     }  # fmt: skip
     page = environment()
     before = Markup(page.get_template("parts/audit_before.html.j2").render(told))
