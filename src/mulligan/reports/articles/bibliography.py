@@ -35,7 +35,7 @@ _SIGNS = {
     "emph": "", "textit": "", "textbf": "", "textsc": "", "url": "",
 }  # fmt: skip
 _ACCENTED = re.compile(r"\\([`'^~\"=.]|[uvHrckdb](?![A-Za-z]))\s*(?:\{\s*\\?([A-Za-z])\s*\}|\\?([A-Za-z]))")
-_COMMAND = re.compile(r"\\([A-Za-z]+|[^A-Za-z\s])\s*")
+_COMMAND = re.compile(r"\\([A-Za-z]+|[^A-Za-z\s])(?:(?<=[A-Za-z])\s+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class _Reading:
 
     def fields(self) -> Iterator[tuple[str, str]]:
         while True:
-            if self.peek() == ",":
+            if self.peek() != "}":
                 self.expect(",")
             if self.peek() == "}":
                 self.expect("}")
@@ -171,7 +171,7 @@ def plain(tex: str) -> str:
     """
     text = _ACCENTED.sub(lambda match: (match[2] or match[3]) + _ACCENTS[match[1]], tex)
     text = _COMMAND.sub(_sign, text).replace("~", "\u00a0").replace("---", "—").replace("--", "–")
-    return unicodedata.normalize("NFC", " ".join(re.sub(r"[{}]", "", text).split(" "))).replace("\n", " ").strip()
+    return unicodedata.normalize("NFC", re.sub(r"[ \t\n]+", " ", re.sub(r"[{}]", "", text))).strip(" ")
 
 
 def _sign(match: re.Match[str]) -> str:

@@ -1,15 +1,15 @@
 """A tiny language for what is quoted: paths into runs, sums and ratios of them, and a few functions. Nothing is run.
 
-    median(units: seen.cards[*].portraits[0].reached / seen.cards[*].portraits[0].best)
+    units: median(seen.cards[*].portraits[0].reached / seen.cards[*].portraits[0].best)
     plain: description.behaviour.figures.accuracy - shifted: description.behaviour.figures.accuracy
 
     expression = sum [("<" | "<=" | ">" | ">=" | "==" | "!=") sum]
     sum        = product {("+" | "-") product}
     product    = unary {("*" | "/") unary}
-    unary      = ["-"] (number | "text" | "(" expression ")" | FUNCTION "(" expression ")" | path)
-    path       = [RUN ":"] DOCUMENT {"." FIELD | "[" (POSITION | "NAME" | "*") "]"}
+    unary      = ["-" | RUN ":"] (unary | number | "text" | "(" expression ")" | FUNCTION "(" expression ")" | path)
+    path       = DOCUMENT {"." FIELD | "[" (POSITION | "NAME" | "*") "]"}
 
-A path without a run speaks of the one that was named last to its left. A path with `[*]` gives one value a record;
+A path speaks of the run that was named last to its left. A path with `[*]` gives one value a record;
 arithmetic then goes record by record. So does a name with `*` in it, `['blocks.5:*']`. A quantity counts as its value.
 """
 
@@ -144,6 +144,10 @@ class _Reading:
             found = self.nested(self.expression)
             self.expect(")")
             return found
+        if kind == "name" and self.peek() == ":":
+            self.take()
+            self.choose(text)
+            return self.nested(self.unary)
         if kind == "name" and self.peek() == "(":
             return self.call(text)
         if kind == "name":
@@ -158,14 +162,13 @@ class _Reading:
         self.expect(")")
         return FUNCTIONS[name](found)
 
+    def choose(self, name: str) -> None:
+        if name not in self.runs:
+            named = ", ".join(self.runs) or "none; name one under [runs]"
+            raise BadInput(f"the article names no run {name!r}", fix=f"its runs are {named}")
+        self.run = self.runs[name]
+
     def path(self, name: str) -> Any:
-        if self.peek() == ":":
-            self.take()
-            if name not in self.runs:
-                named = ", ".join(self.runs) or "none; name one under [runs]"
-                raise BadInput(f"the article names no run {name!r}", fix=f"its runs are {named}")
-            self.run = self.runs[name]
-            _, name = self.take("name")
         if self.run is None:
             raise BadInput(f"{name!r} does not say of which run", fix=f"write RUN: {name}")
         steps: list[Step] = [name]

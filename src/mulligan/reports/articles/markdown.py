@@ -100,7 +100,7 @@ def read_text(text: str, markdown: MarkdownIt | None = None) -> Text:
     _once(figures)
     return Text(
         tokens, tuple(env["quotes"]), tuple(env["citations"]), tuple(env["diagrams"]), tuple(figures), tuple(pictures),
-        tuple(unbound),
+        tuple(sorted(unbound, key=lambda one: one.line)),
     )  # fmt: skip
 
 

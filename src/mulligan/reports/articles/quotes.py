@@ -14,6 +14,7 @@ from markdown_it.rules_inline import StateInline
 
 from ...records import BadInput
 from .numbers import Stated, stated
+from .places import on_line
 
 GIVEN = re.compile(r"given(?:\s*:\s*(?P<why>.*))?", re.DOTALL)
 
@@ -46,22 +47,26 @@ def _quote(state: StateInline, silent: bool) -> bool:
     if end is None or state.src[end + 1 : end + 2] != "{":
         return False
     line = state.env["line"] + state.src[: state.pos].count("\n")
-    close = _brace(state.src, end + 1, state.posMax)
-    if close is None:
-        raise BadInput("a quoted number's { is not closed", fix="write [NUMBER]{RUN: PATH}")
-    if not silent:
-        text, bound = state.src[state.pos + 1 : end].strip(), state.src[end + 2 : close].strip()
-        if not text or not bound:
-            raise BadInput("a quoted number is empty", fix="write [NUMBER]{RUN: PATH}, or [NUMBER]{given}")
-        given = GIVEN.fullmatch(bound)
-        quote = Quote(
-            len(state.env["quotes"]) + 1, line, stated(text), "" if given else " ".join(bound.split()),
-            " ".join((given["why"] or "").split()) if given else "",
-        )  # fmt: skip
-        state.env["quotes"].append(quote)
-        state.push("quote", "", 0).meta = {"quote": quote}
+    with on_line(line):
+        close = _brace(state.src, end + 1, state.posMax)
+        if close is None:
+            raise BadInput("a quoted number's { is not closed", fix="write [NUMBER]{RUN: PATH}")
+        if not silent:
+            quote = _read(len(state.env["quotes"]) + 1, line, state.src[state.pos + 1 : end], state.src[end + 2 : close])
+            state.env["quotes"].append(quote)
+            state.push("quote", "", 0).meta = {"quote": quote}
     state.pos = close + 1
     return True
+
+
+def _read(number: int, line: int, text: str, bound: str) -> Quote:
+    text, bound = text.strip(), " ".join(bound.split())
+    if not text or not bound:
+        raise BadInput("a quoted number is empty", fix="write [NUMBER]{RUN: PATH}, or [NUMBER]{given}")
+    given = GIVEN.fullmatch(bound)
+    if given:
+        return Quote(number, line, stated(text), "", given["why"] or "")
+    return Quote(number, line, stated(text), bound)
 
 
 def _closing(text: str, start: int, end: int) -> int | None:

@@ -1,0 +1,128 @@
+"""The built page: what a journal needs, escaped; every number leads to where it came from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import articles_builder as builder
+import pytest
+
+from mulligan.records import BadInput
+from mulligan.reports.articles import build, check, read_article
+
+if TYPE_CHECKING:
+    from conftest_browser import Opener
+
+BODY = """\
+## What it is
+
+It has [4.65 million]{net: seen.network.parameters} parameters [@olah2017] and [85 %]{given: of a paper}; see [@fig:two].
+
+$$
+x^* = \\argmax_x a(x)
+$$
+
+<mg-unit key="a.1:0; b.2:0" label="two">
+Two units, the first at [15.9]{net: seen.cards['a.1:0'].portraits[0].reached}.[^n]
+</mg-unit>
+
+| a | b |
+|---|---|
+| x | [three]{net: count(seen.cards)} |
+
+![A grey pixel](grey.png "Nobody, CC0")
+
+[^n]: A note.
+"""
+REVIEWS = """\
+[[review]]
+reviewer = "<b>Rev</b>"
+comment = "Is it so?"
+[[review]]
+reviewer = "Second"
+date = 2026-11-20
+comment = "Mend this."
+resolution = "Mended."
+"""
+
+
+def page(folder: Path, body: str = BODY, **more: str) -> Path:
+    builder.article(folder, body, **more)
+    (folder / "grey.png").write_bytes(builder.PNG)
+    article = read_article(folder)
+    return build(article, check(article))
+
+
+def test_the_page_has_what_a_journal_needs(tmp_path: Path) -> None:
+    text = page(tmp_path / "a", reviews=REVIEWS).read_text(encoding="utf-8")
+    assert "3 quoted numbers were derived again" in text
+    assert "no DOI yet" in text
+    assert "Notes &amp; Co" in text
+    assert "@article{lovelace2026what," in text
+    assert '<a class="cited" href="#reference-1"' in text
+    assert '<li id="reference-1">C. Olah, et al.' in text
+    assert '<a href="#figure-1">Figure 1</a>' in text
+    assert '<math display="block">' in text
+    assert '<li id="note-1">' in text
+    assert "&lt;b&gt;Rev&lt;/b&gt;" in text
+    assert "Mended." in text
+    assert '<img src="data:image/png;base64,' in text
+    assert "<b>Figure 2.</b> Nobody, CC0" in text
+    with_doi = builder.FRONT.replace("published", 'doi = "10.1234/abc"\npublished')
+    assert 'href="https://doi.org/10.1234/abc"' in page(tmp_path / "b", front=with_doi).read_text(encoding="utf-8")
+
+
+def test_every_number_leads_to_its_row_and_back(tmp_path: Path) -> None:
+    text = page(tmp_path / "a").read_text(encoding="utf-8")
+    there = re.findall(r'class="quoted" id="(quote-\d+)" href="#(number-\d+)"', text)
+    assert len(there) == 3
+    for quote, row in there:
+        assert f'<tr id="{row}"><td class="num"><a href="#{quote}"' in text
+    assert "<code>net: seen.cards[&#39;a.1:0&#39;].portraits[0].reached</code>" in text
+    assert "net/seen.json" in text
+
+
+def test_no_text_becomes_markup(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    front = builder.FRONT.replace("What it sees", hostile).replace("Ada Lovelace", f'{hostile}').replace("Engines", hostile)
+    bib = builder.BIB.replace("Feature Visualization", hostile)
+    review = f"[[review]]\nreviewer = '{hostile}'\ncomment = '{hostile}'\n"
+    body = (
+        f"{hostile}\n\n# {hostile}\n\n[@olah2017] ![{hostile}](grey.png '{hostile}') "
+        f"[{builder.HOSTILE}]{{net: seen.network.name}} [1]{{given: {hostile}}} $<script>$\n"
+    )
+    text = page(tmp_path / "a", body, front=front, bib=bib, reviews=review).read_text(encoding="utf-8")
+    outside = re.sub(r"<script type=.*?</script>|<script>.*?</script>", "", text, count=0, flags=re.DOTALL)
+    assert "<script" not in outside
+    assert "<img src=x" not in outside
+    assert "alert(1)" in outside
+
+
+def test_a_feature_that_the_page_does_not_hold_stops_the_build(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"bound to nothing that this page holds, 'a.1:9' \(article.md, line 12\)"):
+        page(tmp_path / "a", '<mg-unit key="a.1:9"></mg-unit>')
+    assert not (tmp_path / "a" / "article.html").exists()
+
+
+def test_an_article_without_runs_is_a_page(tmp_path: Path) -> None:
+    front = builder.FRONT.replace('net = "run"\n', "")
+    text = page(tmp_path / "a", "Words alone, and [5]{given}.", front=front, bib="").read_text(encoding="utf-8")
+    assert "Words alone" in text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_in_a_browser(tmp_path: Path, open_page: Opener, width: int, scheme: str) -> None:
+    opened = open_page(page(tmp_path / "a", reviews=REVIEWS), width=width, scheme=scheme)
+    opened.page.wait_for_selector("mg-unit .units li")
+    assert opened.page.locator("mg-unit .units li").count() == 2
+    assert "fires less than real examples" in opened.page.locator("mg-unit .units li").nth(1).inner_text()
+    assert opened.overflow() == 0
+    assert opened.complaints == []
+    assert opened.outside == []
+    opened.page.locator("a.quoted").nth(1).click()
+    assert opened.page.url.endswith("#number-3")
+    assert opened.page.locator(":target").inner_text().startswith("15.9")
+    assert opened.page.evaluate("document.querySelector('math').getBoundingClientRect().height") > 20
