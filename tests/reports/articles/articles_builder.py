@@ -28,7 +28,7 @@ def seen() -> dict[str, Any]:
     natural = {"value": 0.7, "unit": "share", "low": 0.55, "high": 0.85, "n": 9}
     return {
         "schema": "mulligan/seen/1", "created": "2026-11-26T01:00:00+00:00", "mulligan": "0.1.0",
-        "network": {"name": HOSTILE, "identity": "sha256:" + "0" * 64, "parameters": 4652008, "classes": [HOSTILE, "cat"]},
+        "network": {"name": HOSTILE, "identity": "sha256:" + "0" * 64, "parameters": 4652008, "classes": [HOSTILE]},
         "data": {"source": "photographs", "identity": "sha256:1", "n": 100},
         "cards": [
             {"feature": "a.1:0", "portraits": [portrait("a.1:0", 15.93, 5.0, natural=natural)]},

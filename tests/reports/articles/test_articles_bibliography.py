@@ -15,7 +15,8 @@ Text between entries is a remark.
 @comment{ {nested} braces }
 @string{distill = "Distill"}
 @Article{olah2017,
-  author  = {Olah, Chris and {The {Distill} and Friends Team} and Laurens van der Maaten and G{\"o}del, Kurt and others},
+  author  = {Olah, Chris and {The {Distill} and Friends Team}
+             and Laurens van der Maaten and G{\"o}del, Kurt and others},
   title   = {Feature {V}isualization: \emph{how} it
              looks},
   journal = distill # " (online)",
@@ -52,7 +53,8 @@ def test_a_reference_is_one_line_with_a_link() -> None:
 
 
 def test_hostile_fields_are_text() -> None:
-    found = read_bibliography("@misc{x, author={<b>, <i>}, title={<script>alert(1)</script>}, url={javascript:alert(1)}}")
+    bib = "@misc{x, author={<b>, <i>}, title={<script>alert(1)</script>}, url={javascript:alert(1)}}"
+    found = read_bibliography(bib)
     html = str(reference_html(found["x"]))
     assert "<script" not in html
     assert "<b>" not in html
@@ -63,7 +65,8 @@ def test_hostile_fields_are_text() -> None:
 @pytest.mark.parametrize(
     ("tex", "text"),
     [
-        (r"Erd\H{o}s, Dvo\v{r}{\'a}k, \O{}rsted, Fran\c{c}ois, na{\"\i}ve, Stra{\ss}e", "Erdős, Dvořák, Ørsted, François, naïve, Straße"),
+        (r"Erd\H{o}s, Dvo\v{r}{\'a}k, \O{}rsted", "Erdős, Dvořák, Ørsted"),
+        (r"Fran\c{c}ois, na{\"\i}ve, Stra{\ss}e", "François, naïve, Straße"),
         (r"A \& B, 5\,\%", None),
         (r"A~B \& C", "A\u00a0B & C"),
     ],
@@ -98,7 +101,8 @@ def test_what_is_wrong_is_said_with_its_line(bib: str, says: str) -> None:
 
 
 def test_the_article_s_own_entry_can_be_read_back() -> None:
-    text = article_bibtex("What does {it} see? 5 % & more", ["Ada Lovelace", "G. Hopper"], date(2026, 11, 26), doi="10.1234/x")
+    authors = ["Ada Lovelace", "G. Hopper"]
+    text = article_bibtex("What does {it} see? 5 % & more", authors, date(2026, 11, 26), doi="10.1234/x")
     found = read_bibliography(text)["lovelace2026what"]
     assert found.authors == (("Ada", "Lovelace"), ("G.", "Hopper"))
     assert found.fields["title"] == "What does it see? 5 % & more"

@@ -109,5 +109,5 @@ def test_a_name_that_two_records_have_is_refused(tmp_path: Path) -> None:
     data = articles_builder.seen()
     data["cards"].append(data["cards"][0])
     runs = {"net": RunDocuments.open("net", articles_builder.run(tmp_path / "run", data))}
-    with pytest.raises(BadInput, match="2 entries called 'a.1:0'"):
+    with pytest.raises(BadInput, match=r"2 entries called 'a\.1:0'"):
         derive("net: seen.cards['a.1:0']", runs)

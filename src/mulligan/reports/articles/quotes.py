@@ -52,7 +52,8 @@ def _quote(state: StateInline, silent: bool) -> bool:
         if close is None:
             raise BadInput("a quoted number's { is not closed", fix="write [NUMBER]{RUN: PATH}")
         if not silent:
-            quote = _read(len(state.env["quotes"]) + 1, line, state.src[state.pos + 1 : end], state.src[end + 2 : close])
+            text, bound = state.src[state.pos + 1 : end], state.src[end + 2 : close]
+            quote = _read(len(state.env["quotes"]) + 1, line, text, bound)
             state.env["quotes"].append(quote)
             state.push("quote", "", 0).meta = {"quote": quote}
     state.pos = close + 1
