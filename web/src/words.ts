@@ -13,11 +13,22 @@ export function number(value: number | null | undefined, decimals: number | null
   if (!Number.isFinite(value)) return value > 0 ? "infinite" : "minus infinite";
   const size = Math.abs(value);
   let digits: string;
-  if (decimals !== null) digits = grouped(size.toFixed(decimals));
-  else if (Number.isInteger(value) || size >= 999.5) digits = size < 1e15 ? grouped(size.toFixed(0)) : power(size);
+  if (decimals !== null) digits = grouped(fixed(size, decimals));
+  else if (Number.isInteger(value) || size >= 999.5) digits = size < 1e15 ? grouped(fixed(size, 0)) : power(size);
   else if (size < 1e-4) digits = power(size);
-  else digits = String(Number(size.toPrecision(3)));
+  else digits = String(Number(fixed(size, 2 - Number(size.toExponential(2).split("e")[1]))));
   return (value < 0 && /[1-9]/.test(digits) ? "−" : "") + digits;
+}
+
+/** `size` with so many decimals; a tie goes to the even digit, as in Python. */
+function fixed(size: number, decimals: number): string {
+  if (size >= 1e21) return BigInt(size).toString() + (decimals ? `.${"0".repeat(decimals)}` : "");
+  const down = size.toFixed(decimals);
+  // A hundred digits are all that any tie has: of those, the ones that are cut off are a five and zeros.
+  const [, rest = ""] = size.toFixed(100).split(".");
+  if (!/^50*$/.test(rest.slice(decimals))) return down;
+  const lower = decimals ? size.toFixed(100).slice(0, decimals - 100) : String(Math.floor(size));
+  return /[02468]$/.test(lower) ? lower : down;
 }
 
 function grouped(digits: string): string {
@@ -27,9 +38,17 @@ function grouped(digits: string): string {
 }
 
 function power(size: number): string {
-  const [mantissa = "", exponent = ""] = size.toExponential(1).split("e");
+  const [mantissa = "", exponent = ""] = exponential(size).split("e");
   const raised = [...exponent.replace("+", "")].map((c) => (c === "-" ? "⁻" : POWERS[Number(c)])).join("");
   return `${mantissa} × 10${raised}`;
+}
+
+/** One decimal and a power of ten; a tie goes to the even digit. */
+function exponential(size: number): string {
+  const [whole = "", exponent = ""] = size.toExponential(100).split("e");
+  const [first = "", rest = ""] = whole.split(".");
+  if (!/^.50*$/.test(rest) || !/[02468]/.test(rest[0]!)) return size.toExponential(1);
+  return `${first}.${rest[0]}e${exponent}`;
 }
 
 export interface Shown {
