@@ -34,6 +34,7 @@ def application(
         routes=[*site.routes(), *api.routes()],
         exception_handlers={HTTPException: _tell, 500: _fault},  # type: ignore[dict-item]
     )
+    app.router.redirect_slashes = False
     return Guard(app, hosts=hosts, token=token)
 
 

@@ -56,6 +56,7 @@ class Site:
             Route("/", self.home),
             Route("/home.js", self.home_code),
             Route("/compare", self.compare),
+            Route("/runs/{book}", self.lead),
             Route("/runs/{book}/", self.page),
             Route("/runs/{book}/chunks/{number:int}", self.chunk),
             Route("/runs/{book}/index.json", self.index),
@@ -80,7 +81,13 @@ class Site:
         if not ids:
             raise HTTPException(400, "Choose the runs to compare: /compare?run=A&run=B")
         await self.places(",".join(ids))
-        return RedirectResponse(f"/runs/{','.join(map(quote, ids))}/", 303)
+        return RedirectResponse(f"/runs/{','.join(ids)}/", 303)
+
+    async def lead(self, request: Request) -> Response:
+        """To a page's address as it should be."""
+        book = request.path_params["book"]
+        await self.places(book)
+        return RedirectResponse(f"/runs/{book}/", 308)
 
     async def page(self, request: Request) -> Response:
         """One page for one run, or for several whose ids are joined by commas."""

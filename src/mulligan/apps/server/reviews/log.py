@@ -61,10 +61,16 @@ class ReviewLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ledger, self._folding, self._writing = Ledger(), threading.RLock(), threading.Lock()
+        connections: list[sqlite3.Connection] = []
         try:
-            self._reader, self._writer = _connect(path), _connect(path)
+            connections += [_connect(path), _connect(path)]
+            self._reader, self._writer = connections
             _prepare(self._writer, path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, BadInput) as error:
+            for connection in connections:
+                connection.close()
+            if isinstance(error, BadInput):
+                raise
             raise BadInput(
                 f"reviews cannot be kept here: {error}", where=path,
                 fix="name a file in a folder that may be written, with --reviews FILE",
