@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 import reports_builder as builder
-from test_reports_html import HOSTILE, Tree
+from test_reports_html import HOSTILE, Tree, page_data
 
 from mulligan.records import (
     BadInput,
@@ -26,9 +26,9 @@ from mulligan.records import (
     Seen,
     Sighting,
 )
-from mulligan.reports import pictures as page_pictures
-from mulligan.reports.seeing import write_page
-from mulligan.reports.seeing.cards import read_seen, write_cards
+from mulligan.reports import write_html
+from mulligan.reports.page import pictures as page_pictures
+from mulligan.reports.seeing.cards import read_seen
 
 if TYPE_CHECKING:
     from conftest_browser import Opener
@@ -103,35 +103,39 @@ def cards(tmp_path: Path) -> Path:
     return build(tmp_path / "run")
 
 
-def test_the_page_says_what_was_seen_beside_its_controls(cards: Path) -> None:
-    text = Tree(write_cards(cards).read_text(encoding="utf-8")).text
-    for said in (
-        "blocks.5:12", "after the block's addition", "8.1", "9.5", "2.5", "fires less than real examples",
-        "2 near-duplicates left out", "handles", "0.91", "0.52", "of 11 drawn at random", "It never fires",
-        "there is no unit 999", "0 or less", "mulligan see examples m",
-    ):  # fmt: skip
-        assert said in " ".join(text.split()), said
+def tree_of(run: Path) -> Tree:
+    return Tree(Path(write_html(run)).read_text(encoding="utf-8"))
 
 
-def test_every_picture_has_words_and_is_in_the_page(cards: Path) -> None:
-    tree = Tree(write_cards(cards).read_text(encoding="utf-8"))
-    images = [attributes for tag, attributes in tree.elements if tag == "img"]
-    assert len(images) == 2
-    assert all(image["alt"] and image["src"].startswith("data:") for image in images)
-    drawn = [attributes for tag, attributes in tree.elements if tag == "svg" and attributes.get("role") == "img"]
-    assert len(drawn) == 3 * 2 + 2 + 2 + 1
-    assert all(len(svg["aria-label"]) > 10 for svg in drawn)
-    assert any("row 2, column 3" in svg["aria-label"] and "4 to 14 across" in svg["aria-label"] for svg in drawn)
-    used = {attributes["href"] for tag, attributes in tree.elements if tag == "use"}
-    assert used == {"#" + attributes["id"] for tag, attributes in tree.elements if tag == "image"}
-    assert not [tag for tag, _ in tree.elements if tag in ("script", "link", "iframe")]
+def test_the_prose_says_what_was_looked_at_and_left_out(cards: Path) -> None:
+    words = tree_of(cards).words
+    for said in ("Seeing fashion-small", "2 features of this network", "no unit 999", "mulligan see examples m"):
+        assert said in words, said
+
+
+def test_the_page_holds_each_card_with_its_controls(cards: Path) -> None:
+    index, series = page_data(tree_of(cards))
+    assert index["features"]["key"] == ["blocks.5:12", "blocks.5:13"]
+    assert index["features"]["label"] == ["handles", None]
+    assert index["sites"]["meaning"] == ["after the block's addition"]
+    first, second = series["features"]
+    (portrait,) = first["portraits"]
+    assert (portrait["reached"], portrait["best"], portrait["twin"], portrait["twin_best"]) == (8.1, 9.5, 2.5, 1.5)
+    assert portrait["marks"] == ["fires less than real examples"]
+    assert (first["labels"][0]["auc"]["value"], first["labels"][0]["twin"]["value"]) == (0.91, 0.52)
+    assert [len(first["sightings"][kind]) for kind in ("top", "levels", "bottom")] == [3, 2, 1]
+    assert [row[:2] for row in first["classes"]] == [["bag", 9], ["coat", 2]]
+    assert first["classes"][0][2]["value"] == 1.1
+    assert any("Near-duplicates" in note and "2" in note for note in first["notes"])
+    assert second["notes"] == ["It never fires on these data."]
+    assert len({picture["src"] for picture in series["pictures"]}) == len(series["pictures"])
 
 
 def test_headings_and_contents_lead_where_they_say(cards: Path) -> None:
-    tree = Tree(write_cards(cards).read_text(encoding="utf-8"))
+    tree = tree_of(cards)
     ids = [attributes["id"] for _, attributes in tree.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    links = {attributes["href"][1:] for tag, attributes in tree.elements if tag == "a"}
+    links = {a["href"][1:] for tag, a in tree.elements if tag == "a" and not a["href"].startswith("#/")}
     assert links <= set(ids)
     labelled = {attributes["aria-labelledby"] for _, attributes in tree.elements if "aria-labelledby" in attributes}
     assert labelled <= set(ids)
@@ -147,11 +151,13 @@ def test_hostile_names_are_inert(tmp_path: Path, text: str) -> None:
         portraits=(Portrait(objective=text, image="artifacts/units/12.png", reached=1.0, steps=1, marks=(text,)),),
     )  # fmt: skip
     folder = build(tmp_path / "run", cards=(odd,), left_out=(LeftOut(what=text, why=text),), notes=(text,))
-    tree = Tree(write_cards(folder).read_text(encoding="utf-8"))
-    assert not [tag for tag, _ in tree.elements if tag in ("script", "iframe")]
+    tree = tree_of(folder)
     assert not [name for _, attributes in tree.elements for name in attributes if name.startswith("on")]
-    plain = Tree(write_cards(build(tmp_path / "plain")).read_text(encoding="utf-8"))
+    plain = tree_of(build(tmp_path / "plain", notes=("A note.",)))
     assert {tag for tag, _ in tree.elements} <= {tag for tag, _ in plain.elements}
+    index, series = page_data(tree)
+    assert index["features"]["label"] == [text]
+    assert series["features"][0]["labels"][0]["author"] == text
 
 
 def test_paths_that_lead_out_are_refused(tmp_path: Path) -> None:
@@ -162,46 +168,50 @@ def test_paths_that_lead_out_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_page_says_what_does_not_fit(cards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_pictures, "PAGE_BYTES", 2000)
-    text = Tree(write_cards(cards).read_text(encoding="utf-8")).text
-    assert "did not fit into this page; all are in artifacts/" in " ".join(text.split())
-    assert "not shown: the page is full" in text
+    monkeypatch.setattr(page_pictures, "BUDGET", 2000)
+    tree = tree_of(cards)
+    assert "pictures did not fit into this page; all are in the runs' folders" in tree.words
+    index, series = page_data(tree)
+    assert index["left_out"] > 0
+    assert None in [s["heat"] for s in series["features"][0]["sightings"]["top"]]
 
 
 def test_a_missing_picture_and_a_missing_file_are_said(cards: Path) -> None:
     (cards / "artifacts/units/12.png").unlink()
-    assert "the picture is missing" in write_cards(cards).read_text(encoding="utf-8")
+    tree = tree_of(cards)
+    assert "1 picture could not be read" in tree.words
+    assert page_data(tree)[1]["features"][0]["portraits"][0]["image"] is None
     (cards / "seen.json").unlink()
-    with pytest.raises(BadInput, match=r"no seen\.json"):
-        write_cards(cards)
+    with pytest.raises(BadInput, match=r"seen\.json"):
+        write_html(cards)
 
 
 def test_the_same_run_gives_the_same_page_without_torch(cards: Path) -> None:
-    first = write_page(cards)
+    first = write_html(cards)
     assert first == cards / "report.html"
-    before = first.read_bytes()
+    before = (cards / "report.html").read_bytes()
     code = (
-        "import sys; from mulligan.reports.seeing import write_page; write_page(sys.argv[1]);"
+        "import sys; from mulligan.reports import write_html; write_html(sys.argv[1]);"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(cards)], check=True)
-    assert first.read_bytes() == before
-
-
-def test_another_run_is_none_of_its_business(tmp_path: Path) -> None:
-    assert write_page(builder.build(tmp_path / "run")) is None
+    assert (cards / "report.html").read_bytes() == before
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_opens_from_disk_and_fits(cards: Path, open_page: Opener, width: int, scheme: str) -> None:
-    opened = open_page(write_cards(cards), width=width, scheme=scheme)
-    opened.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    opened = open_page(Path(write_html(cards)), width=width, scheme=scheme)
+    opened.page.wait_for_selector("html[data-mg-ready]")
     assert opened.overflow() == 0
+    opened.page.goto(opened.page.url + "#/unit/blocks.5:12")
+    opened.page.wait_for_selector("h1:has-text('blocks.5:12')")
+    words = " ".join(opened.page.inner_text("body").split())
+    for said in ("8.1", "9.5", "2.5", "fires less than real examples", "handles", "0.91", "0.52", "bag"):
+        assert said in words, said
+    assert opened.overflow() == 0
+    opened.page.wait_for_function("document.images.length > 3")
+    assert opened.page.evaluate("[...document.images].every(i => i.alt !== null && i.alt.length > 3)")
     assert opened.complaints == []
     assert opened.outside == []
-    assert opened.page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-    assert opened.page.locator("svg.thumb").first.bounding_box()["height"] > 20
-    opened.page.keyboard.press("Tab")
-    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the text"

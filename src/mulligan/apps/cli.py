@@ -448,18 +448,26 @@ def record(
 
 
 @app.command()
-def report(run: Annotated[str, typer.Argument(help="The folder or URL of a finished run.")]) -> None:
-    """Write the report, SARIF and JUnit files of a finished audit again, or the page of what `see` wrote."""
-    from ..reports import write_reports
-    from ..reports.seeing import write_page
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Folders or URLs of finished runs.")],
+    out: Annotated[Path | None, typer.Option(help="One page about all of them, here.")] = None,
+    title: Annotated[str, typer.Option(help="Of that page (default: the networks' names).")] = "",
+) -> None:
+    """Write the page of each run again, and an audit's SARIF and JUnit files; with --out, one page about them all."""
+    from ..reports import render_page, write_html, write_reports
+    from ..reports.writing import write_atomically
 
-    page = write_page(run)
-    if page is not None:
-        err.print(escape(str(page)), highlight=False)
+    if out is not None:
+        err.print(escape(str(write_atomically(out, render_page(runs, title=title)))), highlight=False)
         return
-    written = write_reports(run)
-    for path in (written.html, written.sarif, written.junit):
-        err.print(escape(str(path)), highlight=False)
+    for run in runs:
+        if Run.open(run).has("findings.json"):
+            written = write_reports(run)
+            pages: tuple[Path | str, ...] = (written.html, written.sarif, written.junit)
+        else:
+            pages = (write_html(run),)
+        for path in pages:
+            err.print(escape(str(path)), highlight=False)
 
 
 @app.command()

@@ -42,10 +42,12 @@ def write_reports(run: Path | str) -> Reports:
         BadInput: if the run cannot be read, or its folder cannot be written to.
     """
     if not is_remote(run):
+        read_run(run)  # all or none
         return Reports(html=write_html(run), sarif=write_sarif(run), junit=write_junit(run))
     opened = Run.open(run)
     with copied(opened) as folder:
-        written = [write(folder) for write in (write_html, write_sarif, write_junit)]
+        read_run(folder)
+        written = [Path(write(folder)) for write in (write_html, write_sarif, write_junit)]
         for path in written:
             opened.write_bytes(path.name, path.read_bytes())
     html, sarif, junit = (opened.store.where(path.name) for path in written)

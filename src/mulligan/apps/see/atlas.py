@@ -54,7 +54,7 @@ def atlas(
     # torch takes seconds to import: only a command that needs it pays.
     from ...procedures.see.atlas import make_atlas, prepare_atlas
     from ...procedures.see.atlas_work import Request
-    from ...reports.seeing.atlas import write_atlas_page
+    from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
@@ -79,7 +79,7 @@ def atlas(
         run = Run.create("see", sys.argv[1:], options, out=out, seed=seed)
     try:
         with ProgressBars(err) as emit:
-            made = make_atlas(request, run, emit=emit, saved=lambda: write_atlas_page(run))
+            made = make_atlas(request, run, emit=emit, saved=lambda: write_html(run.location))
     except BadInput:
         if not resume:
             run.withdraw()
@@ -92,9 +92,9 @@ def atlas(
         ) from None
     run.update(status="finished")
     drawn, kept = sum(level.drawn for level in made.levels), sum(level.kept for level in made.levels)
-    page = write_atlas_page(run)
+    page = write_html(run.location)
     err.print(
-        f"{made.activations:,} activations in {kept:,} cells, {drawn:,} of them drawn. Page: {escape(page)}",
+        f"{made.activations:,} activations in {kept:,} cells, {drawn:,} of them drawn. Page: {escape(str(page))}",
         highlight=False,
     )
 

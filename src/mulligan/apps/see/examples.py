@@ -40,7 +40,7 @@ def examples(
         raise BadInput("--resume needs to know where", fix="pass --out RUN")
     # torch takes seconds to import: only a command that needs it pays.
     from ...procedures.see.examples import Request, prepare, see_examples
-    from ...reports.seeing.cards import write_cards
+    from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
@@ -66,5 +66,5 @@ def examples(
             "Interrupted. What was finished is kept; go on with the same command and --out "
             f"{shlex.quote(run.location)} --resume"
         ) from None
-    page = write_cards(run.location)
+    page = write_html(run.location)
     err.print(f"{len(seen.cards)} features on {len(dataset):,} examples. Page: {escape(str(page))}", highlight=False)

@@ -52,7 +52,7 @@ def factors(
         raise BadInput("--resume needs to know where", fix="pass --out RUN")
     # torch takes seconds to import: only a command that needs it pays.
     from ...procedures.see.factors import Request, prepare, see_factors
-    from ...reports.seeing.factors import write_factors
+    from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
@@ -82,7 +82,7 @@ def factors(
             "Interrupted. What was finished is kept; go on with the same command and --out "
             f"{shlex.quote(run.location)} --resume"
         ) from None
-    page = write_factors(run.location)
+    page = write_html(run.location)
     explained = found.explained
     err.print(
         f"{len(found.cards)} factors of {found.site} explain {explained}. Page: {escape(str(page))}", highlight=False

@@ -80,7 +80,7 @@ def labels(
             raise BadInput("there is no such file of labels", where=file, fix="check the path")
     people = tuple(merge(*(read_labels(file) for file in labels or [])))
     from ...procedures.see.labels import Request, find_units, prepare, see_labels
-    from ...reports.seeing.labels import write_labels_page
+    from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
@@ -113,7 +113,7 @@ def labels(
             "Interrupted. What was finished is kept; go on with the same command and --out "
             f"{shlex.quote(run.location)} --resume"
         ) from None
-    page = write_labels_page(run.location)
+    page = write_html(run.location)
     for name, figure in (seen.figures or {}).items():
         err.print(f"{escape(name)}: {escape(str(figure))}", highlight=False)
     if seen.left_out:
@@ -126,7 +126,7 @@ def _agree(
 ) -> None:
     """Write a sheet for a person, or read what people said of it."""
     from ...procedures.see.labels_judged import ask, hear
-    from ...reports.seeing.labels import write_labels_page
+    from ...reports import write_html
     from ..cli import err
 
     run = Run.open(location)
@@ -139,7 +139,7 @@ def _agree(
     if len(files) > 1:
         raise BadInput("people's better labels go into one file", where="--labels", fix="name one")
     seen = hear(run, judged, files[0] if files else None)
-    page = write_labels_page(location)
+    page = write_html(location)
     for name, figure in (seen.figures or {}).items():
         if name.startswith("agreement"):
             err.print(f"{escape(name)}: {escape(str(figure))}", highlight=False)

@@ -38,7 +38,7 @@ def maps(
         raise BadInput("--resume needs to know where", fix="pass --out RUN")
     # torch takes seconds to import: only a command that needs it pays.
     from ...procedures.see.maps import MapsRequest, make_maps, prepare_maps
-    from ...reports.seeing.maps import write_maps_page
+    from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
@@ -67,7 +67,7 @@ def maps(
             f"{shlex.quote(run.location)} --resume"
         ) from None
     run.update(status="finished")
-    page = write_maps_page(run.location)
+    page = write_html(run.location)
     err.print(
         f"{made.laid_out:,} examples in {len(made.maps)} maps. Page: {escape(str(page))}", highlight=False
     )

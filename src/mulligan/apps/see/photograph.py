@@ -37,7 +37,7 @@ def photograph(
     """Show what a layer of MODEL keeps of one photograph, beside what a random twin makes of it."""
     from ...datasets.pictures import read_picture
     from ...procedures.see.photograph import Request, see_photograph
-    from ...reports.seeing.cards import write_cards
+    from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
@@ -57,4 +57,4 @@ def photograph(
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
         raise Interrupted("Interrupted. What was finished is kept; the same command makes the rest anew.") from None
-    err.print(f"Page: {escape(str(write_cards(run.location)))}", highlight=False)
+    err.print(f"Page: {escape(str(write_html(run.location)))}", highlight=False)

@@ -55,7 +55,7 @@ def units(
     # torch takes seconds to import: only a command that needs it pays.
     from ...features.dictionaries import load_dictionary
     from ...procedures.see.units import Request, prepare, see_units
-    from ...reports.seeing.cards import write_cards
+    from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
@@ -86,5 +86,5 @@ def units(
             "Interrupted. What was finished is kept; go on with the same command and --out "
             f"{shlex.quote(run.location)} --resume"
         ) from None
-    page = write_cards(run.location)
+    page = write_html(run.location)
     err.print(f"{len(seen.cards)} features, {len(seen.left_out)} left out. Page: {escape(str(page))}", highlight=False)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ...records import BadInput
-from ...runs import mulligan_version
+from ...runs import Run, mulligan_version
 from ..pages import environment
+from ..remote import copied, is_remote
 from ..shell import embedded
 from ..writing import write_atomically
 from .book import Book
 from .packing import pack
 from .prose import Entry, Prose
-from .sources import open_runs
+from .sources import add_run, name_book, open_runs
 
+PAGE = "report.html"
 _LEARNED = "What the network learned"
 
 
@@ -27,21 +28,30 @@ def render_page(runs: Sequence[Path | str], *, title: str = "") -> str:
         BadInput: if there is no run at all.
     """
     book, parts = open_runs(runs, title=title)
-    packed = pack(book)
-    return html(book, parts, data=embedded(packed))
+    return html(book, parts, data=embedded(pack(book)))
 
 
-def write_html(run: Path | str) -> Path:
-    """Render one finished run as RUN/report.html and return its path. The page depends on the run's files only.
+def write_html(run: Path | str) -> Path | str:
+    """Render one finished run as RUN/report.html and return its path, or its URL if the run lies elsewhere.
+
+    The page depends on the run's files only.
 
     Raises:
         BadInput: if the run cannot be read, or its folder cannot be written to.
     """
-    folder = Path(run)
-    book, parts = open_runs([folder])
-    if not parts:
-        raise BadInput(book.runs[0]["problems"][0], where=folder)
-    return write_atomically(folder / "report.html", html(book, parts, data=embedded(pack(book))))
+    if not is_remote(run):
+        return write_atomically(Path(run) / PAGE, _of_one(Path(run)))
+    opened = Run.open(run)
+    with copied(opened) as folder:
+        opened.write_bytes(PAGE, _of_one(folder).encode("utf-8"))
+    return opened.store.where(PAGE)
+
+
+def _of_one(folder: Path) -> str:
+    book = Book()
+    parts = add_run(book, folder, "")
+    name_book(book)
+    return html(book, parts, data=embedded(pack(book)))
 
 
 def html(book: Book, parts: Sequence[Prose], *, data: Markup, base: str = "") -> str:

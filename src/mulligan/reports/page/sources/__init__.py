@@ -8,10 +8,13 @@ from pathlib import Path
 from ....records import BadInput
 from ..book import Book
 from ..prose import Prose
-from . import audit, seen
+from . import atlas, audit, factors, maps, seen
 
 #: The document of a run, and what puts it into a book and says its prose.
-SOURCES = {"findings.json": audit.add, "seen.json": seen.add}
+SOURCES = {
+    "findings.json": audit.add, "seen.json": seen.add, "factors.json": factors.add, "atlas.json": atlas.add,
+    "maps.json": maps.add,
+}  # fmt: skip
 
 
 def open_book(runs: Sequence[Path | str], *, title: str = "") -> Book:
@@ -32,25 +35,38 @@ def open_runs(runs: Sequence[Path | str], *, title: str = "") -> tuple[Book, lis
     if not runs:
         raise BadInput("no run was given", fix="name the folder of at least one run")
     book = Book(title=title)
-    parts = [part for number, run in enumerate(runs) for part in add_run(book, Path(run), f"r{number}-" * (number > 0))]
-    book.title = title or _title(book)
-    book.created = max((str(run["created"]) for run in book.runs), default="")
+    parts: list[Prose] = []
+    for number, run in enumerate(map(Path, runs)):
+        try:
+            parts += add_run(book, run, f"r{number}-" if number else "")
+        except BadInput as error:
+            book.run(run, {}, None, created="", command="", problems=[str(error)])
+    name_book(book)
     return book, parts
 
 
 def add_run(book: Book, folder: Path, pre: str) -> list[Prose]:
-    """Put one run into a book; `pre` begins each anchor of its prose."""
+    """Put one run into a book; `pre` begins each anchor of its prose.
+
+    Raises:
+        BadInput: if it cannot be read.
+    """
+    if not folder.is_dir():
+        raise BadInput("there is no run's folder here", where=folder, fix="give the folder that a command wrote")
     found = [add for document, add in SOURCES.items() if (folder / document).is_file()]
-    try:
-        if not found:
-            documents = ", ".join(SOURCES)
-            raise BadInput(
-                f"this folder holds none of {documents}", where=folder, fix="finish the run, or name another folder"
-            )
-        return [add(book, folder, pre) for add in found]
-    except BadInput as error:
-        book.run(folder, {}, None, created="", command="", problems=[str(error)])
-        return []
+    if not found:
+        documents = ", ".join(SOURCES)
+        raise BadInput(
+            f"this run has no {next(iter(SOURCES))}, nor any other of {documents}", where=folder,
+            fix="give the folder of a finished run, or resume this one to its end",
+        )  # fmt: skip
+    return [add(book, folder, pre) for add in found]
+
+
+def name_book(book: Book) -> None:
+    """Give a book its title and date, from its runs."""
+    book.title = book.title or _title(book)
+    book.created = max((str(run["created"]) for run in book.runs), default="")
 
 
 def _title(book: Book) -> str:

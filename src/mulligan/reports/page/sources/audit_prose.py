@@ -8,6 +8,7 @@ from ...pages import environment
 from ...phrases import LIMITS, captions, command_of, flat, other_figures, shades
 from ...pictures import Pictures
 from ...reading import Stored
+from ...text import visible
 from ...wording import decide, how_hard
 from ..addresses import Addresses
 from ..book import Book
@@ -51,5 +52,5 @@ def prose(stored: Stored, pre: str, run: int, book: Book, network: int) -> Prose
             Entry(href=f"#{pre}reproduce", text="How to reproduce"),
             Entry(href=f"#{pre}reading", text="How to read this"),
         ),
-        title=f"{decision.word}: audit of {findings.network.name}",
+        title=f"{decision.word}: audit of {visible(findings.network.name, 200)}",
     )
