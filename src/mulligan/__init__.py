@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .datasets import load_dataset
     from .networks import Network, load
+    from .runs import Run
     from .visualization.climbing import visualize
 
-__all__ = ["Network", "load", "load_dataset", "visualize"]
+__all__ = ["Network", "Run", "load", "load_dataset", "visualize"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from . import networks
 
         return getattr(networks, name)
+    if name == "Run":
+        from .runs import Run
+
+        return Run
     if name == "load_dataset":
         from .datasets import load_dataset
 

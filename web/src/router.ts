@@ -23,9 +23,16 @@ export function to(view: string, of = "", query: Record<string, string | number 
   return `#/${view}${tail}${text ? `?${text}` : ""}`;
 }
 
+/** Pages in a notebook have no address of their own: what they show is kept by each of them. */
+let owned = true;
+
+export function disown(): void {
+  owned = false;
+}
+
 /** Changes what the present view's query says, without a new step in the history. */
 export function amend(query: Record<string, string | number | null | undefined>): void {
-  const now = read(location.hash);
+  const now = owned ? read(location.hash) : null;
   if (!now) return;
   const all: Record<string, string> = Object.fromEntries(now.query);
   const next = to(now.view, now.of, { ...all, ...query });

@@ -79,11 +79,12 @@ def environment() -> Environment:
     )  # fmt: skip
     env.globals.update(
         plural=plural, panels=charts.panels, reliability_points=charts.reliability_points,
-        policy=policy, stylesheet=_stylesheet(),
+        policy=policy, stylesheet=stylesheet(),
     )  # fmt: skip
     env.tests["open_check"] = wording.is_open
     return env
 
 
-def _stylesheet() -> Markup:
+def stylesheet() -> Markup:
+    """The page's style."""
     return Markup(files("mulligan.reports").joinpath("assets/page.css").read_text(encoding="utf-8"))

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
+from html import escape
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,12 @@ class Run:
         run = cls(store, manifest)
         run._save()
         return run
+
+    def _repr_html_(self) -> str:
+        """The run as a notebook shows it, by what the entry points of `mulligan.displays` make of it."""
+        for entry in entry_points(group="mulligan.displays"):
+            return entry.load()(self)
+        return f"<code>{escape(self.location)}</code>"
 
     @classmethod
     def open(cls, path: Path | str) -> Run:

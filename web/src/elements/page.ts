@@ -4,7 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import { Book } from "../book/book";
 import { Embedded, Served, type Transport } from "../book/transport";
-import { read, type Address } from "../router";
+import { disown, read, type Address } from "../router";
 import { view } from "../views/views";
 
 @customElement("mg-page")
@@ -38,12 +38,15 @@ export class Page extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    window.addEventListener("hashchange", this.moved);
+    if (this.embedded) disown();
+    else window.addEventListener("hashchange", this.moved);
+    this.addEventListener("click", this.clicked);
     void this.start();
   }
 
   override disconnectedCallback(): void {
     window.removeEventListener("hashchange", this.moved);
+    this.removeEventListener("click", this.clicked);
     super.disconnectedCallback();
   }
 
@@ -54,28 +57,43 @@ export class Page extends LitElement {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
     if (this.book) this.open();
-    this.address = read(location.hash);
+    this.address = this.embedded ? null : read(location.hash);
     this.arrange();
     this.requestUpdate();
     await this.updateComplete;
     document.documentElement.dataset.mgReady = String(Math.round(performance.now()));
   }
 
-  private readonly moved = (): void => {
-    const next = read(location.hash);
-    const left = this.address && !next;
+  private readonly moved = (): void => this.go(location.hash);
+
+  // Within srcdoc, "#..." is taken for an address of the page around it; in a notebook's own page it must not be changed.
+  private readonly clicked = (event: MouseEvent): void => {
+    if (!this.embedded && location.protocol !== "about:") return;
+    const link = (event.composedPath() as Element[]).find((part) => part instanceof HTMLAnchorElement);
+    const hash = link?.getAttribute("href") ?? "";
+    if (!hash.startsWith("#") || event.defaultPrevented) return;
+    event.preventDefault();
+    if (this.embedded) this.go(hash);
+    else location.hash = hash;
+  };
+
+  private go(hash: string): void {
+    const next = read(hash);
+    const left = this.address !== null && next === null;
     this.address = next;
     this.arrange();
     this.requestUpdate();
     void this.updateComplete.then(() => {
       if (next) {
-        window.scrollTo(0, 0);
+        if (this.embedded) this.scrollIntoView();
+        else window.scrollTo(0, 0);
         this.querySelector<HTMLElement>(".stage h1")?.focus({ preventScroll: true });
-      } else if (left && location.hash.length > 1) {
-        document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+      } else if ((left || this.embedded || location.protocol === "about:") && hash.length > 1) {
+        const root = this.getRootNode() as Document | ShadowRoot;
+        root.getElementById(decodeURIComponent(hash.slice(1)))?.scrollIntoView();
       }
     });
-  };
+  }
 
   // The article stays in the document, so that its place and what was opened in it are kept.
   private arrange(): void {

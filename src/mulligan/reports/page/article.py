@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -56,13 +57,22 @@ def _of_one(folder: Path) -> str:
 
 def html(book: Book, parts: Sequence[Prose], *, data: Markup, base: str = "") -> str:
     """The page of a book. `data`: what carries its data, or, where a server at `base` has them, the code alone."""
-    problems = [(run["folder"], problem) for run in book.runs for problem in run["problems"]]
+    return environment().get_template("page.html.j2").render(_told(book, parts), data=data, base=base)
+
+
+def body(book: Book, parts: Sequence[Prose]) -> str:
+    """What stands within `<mg-page>`, for those that build the element themselves."""
+    return environment().get_template("page_body.html.j2").render(_told(book, parts), base="")
+
+
+def _told(book: Book, parts: Sequence[Prose]) -> dict[str, Any]:
     title = parts[0].title if len(parts) == 1 and parts[0].title else book.title
-    return environment().get_template("page.html.j2").render(
-        title=title, book=book, parts=parts, base=base, problems=problems, contents=_contents(book, parts),
-        linked=any(card["drives"] for card in (*book.features.values(), *book.classes.values())), data=data,
-        mulligan=mulligan_version(),
-    )  # fmt: skip
+    return {
+        "title": title, "book": book, "parts": parts, "contents": _contents(book, parts),
+        "problems": [(run["folder"], problem) for run in book.runs for problem in run["problems"]],
+        "linked": any(card["drives"] for card in (*book.features.values(), *book.classes.values())),
+        "mulligan": mulligan_version(),
+    }  # fmt: skip
 
 
 def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:

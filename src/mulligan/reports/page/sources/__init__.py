@@ -26,15 +26,18 @@ def open_book(runs: Sequence[Path | str], *, title: str = "") -> Book:
     return open_runs(runs, title=title)[0]
 
 
-def open_runs(runs: Sequence[Path | str], *, title: str = "") -> tuple[Book, list[Prose]]:
-    """The same, and the prose of each run that could be read.
+def open_runs(
+    runs: Sequence[Path | str], *, title: str = "", book: Book | None = None
+) -> tuple[Book, list[Prose]]:
+    """The same, and the prose of each run that could be read; `book`: one that was begun, with a budget of its own.
 
     Raises:
         BadInput: if there is no run at all.
     """
     if not runs:
         raise BadInput("no run was given", fix="name the folder of at least one run")
-    book = Book(title=title)
+    book = Book() if book is None else book
+    book.title = title
     parts: list[Prose] = []
     for number, run in enumerate(map(Path, runs)):
         try:

@@ -1,0 +1,73 @@
+"""A page that asks the kernel for what is looked at: all of a large run, without writing it into the notebook."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import traitlets
+
+from ...records import BadInput
+from ...reports.page import body, open_runs, pack
+from ...reports.pages import stylesheet
+from ...reports.shell import bundle
+from ...runs import Run
+from .iframe import iframe
+
+try:
+    import anywidget
+except ImportError as error:  # pragma: no cover - the extra is there where this is tested
+    raise BadInput(
+        "an Explorer needs anywidget, which is not installed", fix="pip install 'mulligan[notebook]'"
+    ) from error
+
+
+def _style() -> str:
+    """The page's style for a shadow root: what it says of the document holds for the root's host."""
+    return re.sub(r"(^|[\s,}])(?::root|html|body)(?=[\s,{:])", r"\1:host", str(stylesheet()))
+
+
+class Explorer(anywidget.AnyWidget):
+    """Runs as one page that is alive in a notebook.
+
+    Args:
+        runs: their folders, or `Run`s.
+
+    Raises:
+        BadInput: if there is no run, or anywidget is not installed.
+    """
+
+    _esm = files("mulligan.apps.widgets").joinpath("explorer.js").read_text(encoding="utf-8")
+    code = traitlets.Unicode().tag(sync=True)
+    style = traitlets.Unicode().tag(sync=True)
+    prose = traitlets.Unicode().tag(sync=True)
+    index = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, *runs: Run | Path | str, title: str = "") -> None:
+        self._folders: Sequence[str] = [run.location if isinstance(run, Run) else str(run) for run in runs]
+        book, parts = open_runs(self._folders, title=title)
+        self._packed = pack(book)
+        super().__init__(
+            code=bundle(), style=_style(), prose=body(book, parts), index=self._packed.index.decode("utf-8")
+        )
+        self.on_msg(self._asked)
+
+    def _asked(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        number = content.get("chunk") if isinstance(content, dict) else None
+        if isinstance(number, int) and 0 <= number < len(self._packed.chunks):
+            self.send({"chunk": number}, buffers=[self._packed.chunk(number)])
+        else:
+            self.send({"chunk": number, "missing": True})
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The live page, and one that needs no kernel for where the notebook is exported to."""
+        live = super()._repr_mimebundle_(**options)
+        if live is None:
+            return None
+        data, metadata = live
+        return {**data, "text/html": str(iframe(self._folders))}, metadata
+
+

@@ -1,0 +1,124 @@
+"""Runs in notebooks: an iframe that needs nothing, and a live page whose chunks come from the kernel."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "reports"))
+import reports_builder as builder
+
+import mulligan
+from mulligan.apps.widgets import display, iframe
+
+if TYPE_CHECKING:
+    from conftest_browser import Opener
+
+EVIL = "<script>document.title='owned'</script>"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return builder.build(tmp_path / "run")
+
+
+def test_a_run_shows_itself_and_says_why_it_cannot(run: Path) -> None:
+    opened = mulligan.Run.open(run)
+    shown = opened._repr_html_()
+    assert shown == display(opened)
+    assert shown.startswith('<iframe sandbox="allow-scripts"')
+    assert "allow-same-origin" not in shown
+    (run / "findings.json").write_text("{")
+    broken = opened._repr_html_()
+    assert "this file is broken" in html.unescape(broken)
+
+
+def test_a_small_budget_of_pictures_is_said(run: Path) -> None:
+    assert len(iframe([run], pictures=100)) < len(iframe([run]))
+    assert "did not fit into this page" in html.unescape(iframe([run], pictures=100))
+
+
+@pytest.mark.browser
+def test_the_iframe_is_alive_and_leaves_the_notebook_alone(run: Path, tmp_path: Path, open_page: Opener) -> None:
+    notebook = tmp_path / "exported.html"
+    notebook.write_text(f"<!doctype html><title>Notebook</title><h1>Cell</h1>{mulligan.Run.open(run)._repr_html_()}")
+    opened = open_page(notebook)
+    inner = opened.page.frames[1]
+    inner.wait_for_selector("html[data-mg-ready]")
+    inner.locator(".toc a[href='#/features']").click()
+    inner.wait_for_selector(".stage h1")
+    assert opened.page.url == notebook.as_uri()
+    assert opened.page.title() == "Notebook"
+    inner.locator(".stage .back a").click()
+    inner.wait_for_selector("#findings:visible")
+    assert opened.complaints == []
+    assert opened.outside == []
+
+
+# What a notebook gives a widget: state by name, messages both ways. Here the "kernel" is a list of chunks.
+_HOST = """
+<!doctype html><title>Lab</title><div id="cell"></div>
+<script type="module">
+const state = STATE, chunks = CHUNKS;
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+const heard = [];
+window.asked = [];
+const model = {
+  get: (name) => state[name],
+  on: (_, hear) => heard.push(hear),
+  off: () => {},
+  send: ({ chunk }) => {
+    window.asked.push(chunk);
+    setTimeout(() => heard.forEach((hear) => hear({ chunk }, [bytes(chunks[chunk])])), 5);
+  },
+};
+const source = new Blob([ESM], { type: "text/javascript" });
+const { default: widget } = await import(URL.createObjectURL(source));
+widget.render({ model, el: document.getElementById("cell") });
+</script>
+"""
+
+
+@pytest.mark.browser
+def test_an_explorer_asks_its_kernel_for_what_is_looked_at(run: Path, tmp_path: Path, open_page: Opener) -> None:
+    pytest.importorskip("anywidget")
+    from mulligan.apps.widgets import Explorer
+
+    explorer = Explorer(run)
+    sent: list[tuple[object, list[bytes]]] = []
+    explorer.send = lambda content, buffers=(): sent.append((content, list(buffers)))  # type: ignore[method-assign]
+    for number in range(len(explorer._packed.chunks)):
+        explorer._asked(explorer, {"chunk": number}, [])
+    for wrong in ({"chunk": 10_000}, {"chunk": "0"}, "text"):
+        explorer._asked(explorer, wrong, [])
+    assert [buffers for _, buffers in sent[-3:]] == [[], [], []]
+    chunks = [base64.b64encode(buffers[0]).decode() for _, buffers in sent[:-3]]
+    state = {name: getattr(explorer, name) for name in ("code", "style", "prose", "index")}
+    page = tmp_path / "lab.html"
+    told = {"STATE": state, "CHUNKS": chunks, "ESM": Explorer._esm if isinstance(Explorer._esm, str) else explorer._esm}
+    text = _HOST
+    for name, value in told.items():
+        text = text.replace(name, json.dumps(value).replace("<", "\\u003c"), 1)
+    page.write_text(text, encoding="utf-8")
+    opened = open_page(page)
+    opened.page.wait_for_selector("mg-page #findings")
+    opened.page.locator("mg-page .toc a[href='#/features']").click()
+    opened.page.wait_for_selector("mg-page .stage h1")
+    assert opened.page.url == page.as_uri()
+    assert set(opened.page.evaluate("window.asked")) <= set(range(len(chunks)))
+    assert opened.complaints == []
+
+
+def test_what_is_exported_needs_no_kernel(run: Path) -> None:
+    pytest.importorskip("anywidget")
+    from mulligan.apps.widgets import Explorer
+
+    data, _ = Explorer(run)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/html"].startswith("<iframe sandbox=")
