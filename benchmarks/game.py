@@ -5,7 +5,7 @@
     python benchmarks/game.py write-bank  # the headline's calibration networks to src/mulligan/checks/bank.json
 
 A round's ledger is committed under results/game/; what it has is not done again, also on another machine, where its
-networks are made anew from the round's seed. `report.py` makes the tables.
+networks are made anew from the round's seed. `write_results.py` makes the tables.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Recording 1,000 to 100,000 pictures: whether time grows as they do, memory stays flat, and each is found at once.
 
     python benchmarks/growth.py [--repeats 3] [--most 100000] [--again]
-    python benchmarks/report.py
+    python benchmarks/write_results.py
 
 CIFAR-10, taken as often as needed, in a Parquet file of each size; a small seeded network at 32 px; means and maxima of
 three sites. Each size is recorded in a process of its own, after a warm-up over 4,000 pictures of another file, which

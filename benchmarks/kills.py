@@ -1,7 +1,7 @@
 """A recording whose process is killed 1,000 times at random moments: nothing is lost, done twice, torn or left behind.
 
     python benchmarks/kills.py [--kills 1000] [--again]
-    python benchmarks/report.py
+    python benchmarks/write_results.py
 
 One repeat is 50 kills. This process imports everything once and forks the recorders, so that a kill costs a part of a
 second. A recorder lives for a random time of the life of a whole recording, or of that of its next ten shards, or until

@@ -1,7 +1,7 @@
 """What all benchmarks share: where they run, a ledger of rows that can be resumed, repeats side by side, peak memory.
 
 A ledger is a JSONL file under `results/`. A row is one measurement of one variant in one repeat, appended as soon as it
-is made; a rerun skips the rows that are there, and `report.py` makes medians and intervals of them.
+is made; a rerun skips the rows that are there, and `write_results.py` makes medians and intervals of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What recording costs: a bare forward pass, plain hooks, nnsight, and Mulligan in memory and to disk, side by side.
 
     python benchmarks/record.py [--only NAME] [--repeats N] [--threads 1] [--again]
-    python benchmarks/report.py
+    python benchmarks/write_results.py
 
 nnsight is never among the package's requirements. To have it in the comparison, run this in an environment of its own:
 

@@ -1,157 +1,106 @@
-"""Write RESULTS.md from the ledgers in results/: figure, interval, command, versions, machine.
+"""What a page costs in real Chromium without a graphics card: size, time to be ready, time to a card, frames of a map.
 
-python benchmarks/report.py
+    python benchmarks/report.py [--repeats 5] [--again]
+    python benchmarks/write_results.py
+
+The page is of a made-up audit with 10,000 units of ten examples each (`page_subjects.py`); it is opened from disk, each
+repeat in a new browser. "ready": from the start of the navigation until the elements of the article are drawn. "a card":
+from the address that changes until the card's heading is there and its pictures are decoded, for units drawn by a seed
+from all over the list; the page has decoded nothing of them before. "frames": while a map of 50,000 points is dragged
+(`page_frames.py`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import argparse
+import gzip
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import Case, Ledger
+from page_frames import ARGUMENTS, CHROMIUM, measure, page_of_points
+from page_subjects import audit_of_units
 
-HERE = Path(__file__).parent
-Row = dict[str, Any]
-NOT_HELD_OUT = (
-    "- **not held out, and of earlier checks**: thresholds of the checks were set while looking at this round, and its "
-    "clean networks are the first bank; it says how the parts work together, and no rate of detection or false alarm. "
-    "**Rows were removed**: 19 audits by an earlier version of the checks were taken out of this ledger and made again "
-    "once thresholds had been changed by them; of the 11 clean networks seen then, two had a false finding (a filter) "
-    "and three a false lead (a forgotten class). Networks were made while their planters were still being edited"
-)
-EARLIER = "- by the checks as they were before windows were scanned; what was seen here went into those that followed"
-BEGUN_ANEW = (
-    "- held out: no planted and no test network had been looked at before the checks were as they are. **Begun anew "
-    "once**: 19 audits of calibration networks were removed when four of them (CIFAR-10) had shown false patches, by "
-    "which the search for patches was then changed; no planted or test network had been audited by then. The bank "
-    "that ships, by which this auditor chooses among its claims, comes from its calibration networks"
-)
-NOTES = {"bank": NOT_HELD_OUT, "second-look": EARLIER, "headline": BEGUN_ANEW}
+from mulligan.reports import write_html
+from mulligan.reports.shell import bundle
+
+COMMAND = "python benchmarks/report.py"
+UNITS, EXAMPLES, CARDS = 10_000, 10, 30
+PAGE = f"a page of {UNITS:,} features with {EXAMPLES} examples each, from disk, Chromium without a graphics card"
+GOALS = {
+    "ready": ("time to be ready", 500.0), "card": ("slowest of 30 cards", 100.0), "size": ("size of the file", 25.0),
+    "bundle": ("the elements' code, gzip", 120.0),
+}  # fmt: skip
+_CARD = """async (key) => {
+  const began = performance.now();
+  location.hash = "#/unit/" + key;
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  for (;;) {
+    const heading = document.querySelector("mg-page > .stage h1");
+    const pictures = [...document.querySelectorAll("mg-page > .stage img")];
+    if (heading?.textContent.includes(key) && pictures.length && pictures.every((one) => one.complete)) break;
+    if (performance.now() - began > 10000) throw new Error("no card of " + key);
+    await frame();
+  }
+  return performance.now() - began;
+}"""
 
 
 def main() -> None:
-    """Read every ledger, write the report."""
-    parts = [
-        "# Benchmarks",
-        "",
-        "Made by `python benchmarks/report.py` from `benchmarks/results/*.jsonl`; do not edit.",
-    ]
-    for path in sorted((HERE / "results").glob("*.jsonl")):
-        parts += ["", *section(path.stem, [json.loads(line) for line in path.open()])]
-    for path in sorted((HERE / "results" / "game").glob("*.jsonl")):
-        parts += ["", *round_section(path)]
-    parts += ["", *seeing_section(HERE / "results" / "see")]
-    (HERE / "RESULTS.md").write_text("\n".join(parts) + "\n")
+    """Measure what is not in the ledger yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--again", action="store_true", help="measure what is in the ledger, too")
+    given = parser.parse_args()
+    ledger = Ledger("report/page", COMMAND, given.again)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        case = Case(PAGE, "ready", given.repeats, GOALS)
+        if not all(ledger.has(case, variant, n) for n in range(given.repeats) for variant in ("ready", "card")):
+            began = time.perf_counter()
+            page = Path(write_html(audit_of_units(folder / "units", units=UNITS, examples=EXAMPLES)))
+            made = time.perf_counter() - began
+            ledger.add(case, "size", 0, {
+                "size of the file": (page.stat().st_size / 1e6, "MB"), "time to make it": (made, "s"),
+            })  # fmt: skip
+            ledger.add(case, "bundle", 0, {"the elements' code, gzip": (len(gzip.compress(bundle().encode())) / 1024, "KB")})
+            for repeat in range(given.repeats):
+                found = opened(page, repeat)
+                ledger.add(case, "ready", repeat, {"time to be ready": (found["ready"], "ms")})
+                ledger.add(case, "card", repeat, {
+                    "slowest of 30 cards": (max(found["cards"]), "ms"),
+                    "median of 30 cards": (float(np.median(found["cards"])), "ms"),
+                })  # fmt: skip
+                print(f"repeat {repeat + 1}: ready {found['ready']:.0f} ms, cards up to {max(found['cards']):.0f} ms", flush=True)
+        frames = Case("a map of 50,000 points is dragged, Chromium without a graphics card", "map", given.repeats, {})
+        page = page_of_points(folder / "points")
+        for repeat in range(given.repeats):
+            if not ledger.has(frames, "map", repeat):
+                found = measure(page)
+                ledger.add(frames, "map", repeat, {
+                    "frames a second": (found["frames_a_second"], "1/s"), "95th percentile": (found["p95_ms"], "ms"),
+                })  # fmt: skip
+                print(f"repeat {repeat + 1}: {found['frames_a_second']} frames a second", flush=True)
 
 
-def round_section(path: Path) -> list[str]:
-    """A round of the auditing game: how much of it is done, and its tables."""
-    from mulligan.procedures.game.ledger import Ledger
-    from mulligan.procedures.game.tables import markdown, tables
+def opened(page: Path, seed: int) -> dict[str, Any]:
+    """One fresh browser: milliseconds until the page is ready, and until each of some cards is there."""
+    from playwright.sync_api import sync_playwright
 
-    lines = Ledger(path).lines()
-    about = lines[0]["round"]
-    made = {line["id"]: line["role"] for line in lines if line.get("step") == "network" and line["released"]}
-    count = {role: sum(one == role for one in made.values()) for role in ("plant", "calibration", "test")}
-    planned = {"calibration": about["calibration"], "test": about["test"]}
-    told = ", ".join(f"{n} {role}" + (f" of {planned[role]}" if role in planned else "") for role, n in count.items())
-    parts = [
-        f"## game: {about['name']}", "",
-        f"- track {about['track']}, {', '.join(about['data'])}; {about['seconds']:g} CPU-seconds a network and auditor",
-        f"- networks so far: {told}; {about['per_kind']} of each kind are planned",
-        f"- command: `python benchmarks/game.py {about['name']}`",
-        *([NOTES[about["name"]]] if about["name"] in NOTES else []),
-    ]  # fmt: skip
-    for table in tables(lines):
-        parts += ["", markdown(table).rstrip()]
-    return parts
-
-
-def seeing_section(folder: Path) -> list[str]:
-    """Pictures of units beside peers': the goals, how the peers differ, and the tables."""
-    from peers.figures import DIFFERENCES, compared, goals, units
-
-    file = folder / "speed.jsonl"
-    speed = [json.loads(line) for line in file.open()] if file.exists() else []
-    some = [unit for unit in units(folder / "quality.jsonl") if unit.whole]
-    parts = ["## see", "", "| goal | figure [95 %] | verdict |", "|---|---|---|"]
-    parts += [f"| {' | '.join(row)} |" for row in goals(speed, some)] + ["", *DIFFERENCES]
-    parts += ["", *section("see: speed", speed)] if speed else []
-    if some:
-        parts += ["", "## see: quality", "", f"{len(some)} units; `python benchmarks/see.py quality`"]
-    for statistic, what in (("mean", "mean over places, which is what both climb"), ("peak", "largest place")):
-        if some:
-            parts += ["", f"**{what}**", "", "| | figure [95 %] |", "|---|---|"]
-            parts += [f"| {name} | {figure} |" for name, figure in compared(some, statistic)]
-    return parts
-
-
-def section(benchmark: str, rows: Sequence[Row]) -> list[str]:
-    """One benchmark: a table a case, and how and where it was measured."""
-    lines = [f"## {benchmark}", ""]
-    # The newest row of a measurement counts; one that was made at last replaces the note that it could not be.
-    newest = {(row["case"], row["variant"], row["measure"], row["repeat"]): row for row in rows}
-    cases: dict[str, list[Row]] = {}
-    for row in newest.values():
-        cases.setdefault(row["case"], []).append(row)
-    for case, found in cases.items():
-        lines += [f"**{case}**", "", *table(found), ""]
-    used = list(newest.values())
-    load = [row["load"] for row in used if row["value"] is not None]
-    lines += [f"- command: `{_each(row['command'] for row in used)}`"]
-    lines += [f"- machine: {_each(_machine(row) for row in used)}"]
-    lines += [f"- versions: {_each(', '.join(f'{k} {v}' for k, v in row['versions'].items()) for row in used)}"]
-    lines += [f"- measured: {min(row['created'] for row in used)} to {max(row['created'] for row in used)}"]
-    if load:
-        lines += [f"- processes that wanted the processor meanwhile, median: {np.median(load):.1f}"]
-    return lines
-
-
-def table(rows: Sequence[Row]) -> list[str]:
-    """Variants and measures of one case; ratios are medians over repeats, each held against the base of its repeat."""
-    lines = ["| | measure | median [95 %] | ratio to base [95 %] | goal | repeats |", "|---|---|---|---|---|---|"]
-    groups: dict[tuple[str, str], dict[int, Row]] = {}
-    for row in rows:
-        groups.setdefault((row["measure"], row["variant"]), {})[row["repeat"]] = row
-    for (measure, variant), found in sorted(groups.items(), key=lambda item: item[0][0]):
-        one = max(found.values(), key=lambda row: row["created"])
-        values = {repeat: row["value"] for repeat, row in found.items() if row["value"] is not None}
-        if not values:
-            lines.append(f"| {variant} | {measure} | not measured: {one['note']} | | | 0 of {one['of']} |")
-            continue
-        base = {repeat: row["value"] for repeat, row in groups.get((measure, one["base"]), {}).items()}
-        ratios = [value / base[repeat] for repeat, value in values.items() if base.get(repeat)]
-        ratio = "base" if variant == one["base"] else interval(ratios, "") if ratios else ""
-        goal = "" if one["goal"] is None else f"at most {one['goal']:g}"
-        partial = f" of {one['of']} (partial)" if len(values) < one["of"] else ""
-        planned = min(row["of"] for row in found.values())
-        # Repeats that were added once figures could be seen are said to be so.
-        partial += f" ({planned} planned at first)" if planned < one["of"] else ""
-        figure = interval(list(values.values()), one["unit"].replace("|", "\\|"))
-        lines.append(f"| {variant} | {measure} | {figure} | {ratio} | {goal} | {len(values)}{partial} |")
-    return lines
-
-
-def interval(values: Sequence[float], unit: str) -> str:
-    """The median, and its bootstrap interval where there are repeats enough to have one."""
-    data = np.asarray(values, dtype=np.float64)
-    text = f"{np.median(data):.4g}"
-    if len(data) >= 5:
-        drawn = np.random.default_rng(0).choice(data, (10_000, len(data)))
-        low, high = np.quantile(np.median(drawn, axis=1), (0.025, 0.975))
-        text += f" [{low:.4g}, {high:.4g}]"
-    return f"{text} {unit}".rstrip()
-
-
-def _machine(row: Row) -> str:
-    of = row["machine"]
-    return f"{of['cpu']}, {of['cores']} cores, {of['memory_gib']} GiB, {of['system']}"
-
-
-def _each(values: Any) -> str:
-    return "; ".join(dict.fromkeys(values))
+    keys = [f"blocks.{n // 1000}:{n % 1000}" for n in np.random.default_rng(seed).choice(UNITS, CARDS, replace=False)]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto(page.resolve().as_uri(), wait_until="commit")
+        tab.wait_for_selector("html[data-mg-ready]")
+        ready = float(tab.evaluate("document.documentElement.dataset.mgReady"))
+        tab.wait_for_timeout(500)
+        cards = [float(tab.evaluate(_CARD, key)) for key in keys]
+        browser.close()
+    return {"ready": ready, "cards": cards}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/see.py speed [--only efficientnet|vit] [--again]
     python benchmarks/see.py quality [--only photographs|dreamlens|mulligan]
     python benchmarks/see.py gallery
-    python benchmarks/report.py
+    python benchmarks/write_results.py
 
 Each peer works in its own process and environment (`peers/`, made by the first call). Speed: one warm-up, then
 repeats in turn; the seconds are of climbing alone, from the call to finished 8-bit pictures. The first climb of a
