@@ -51,7 +51,8 @@ export class UnitElement extends PageElement {
     const most = Math.max(1, ...this.units.flatMap(({ portrait: p }) => (p ? [times(p.reached, p.best), times(p.twin, p.twin_best)] : []))
       .filter((value): value is number => value !== null));
     const told = this.units.some(({ portrait }) => portrait?.best);
-    return html`<ul class="units">${this.units.map((unit) => this.drawn(unit, most))}</ul>
+    const columns = this.units.length <= 5 ? this.units.length : 4;
+    return html`<ul class="units" style="--columns:${columns}">${this.units.map((unit) => this.drawn(unit, most))}</ul>
       ${told ? html`<p class="units-key"><span class="bar main"></span> optimized picture <span class="bar control"></span> the same on a random-weight twin; the line marks what each network's best real example reaches</p>` : nothing}`;
   }
 
@@ -89,5 +90,5 @@ function bar(kind: "main" | "control", what: string, reached: number, best: numb
   const width = Math.max(0, Math.min(1, ratio / most)) * 100;
   const words = `${what}: ${number(reached)}, ${number(ratio)} times the best example's ${number(best)}`;
   return html`<p class="unit-ratio" title=${words}><span class="track"><span class="bar ${kind}" style="width:${width.toFixed(1)}%"></span><span class="one" style="left:${(100 / most).toFixed(1)}%"></span></span>
-    <span class="num" aria-label=${words}>${number(ratio)} ×</span></p>`;
+    <span class="num" aria-label=${words}>${number(ratio, Math.abs(ratio) < 1 ? 2 : 1)} ×</span></p>`;
 }

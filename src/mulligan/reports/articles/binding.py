@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...records import BadInput
@@ -17,32 +17,39 @@ _LISTS = {"factors": "factors", "atlas": "atlases", "map": "maps"}
 _CLASS = "class "
 
 
-def element(diagram: Diagram, book: Book, runs: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The element's name and attributes. `runs`: the article's names of the book's runs, in order.
+def element(diagram: Diagram, book: Book, folders: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The element's name and attributes. `folders`: what the article calls each run, and the last name of its folder.
 
     Raises:
         BadInput: if the page holds nothing that it could draw.
     """
     given = {name: value for name, value in diagram.attributes.items() if name not in ("label", "run", "key")}
-    run = runs.index(diagram.attributes["run"]) if diagram.attributes.get("run") else None
+    chosen = diagram.attributes.get("run")
+    runs = _runs(book, folders, chosen) if chosen else range(len(book.runs))
     if diagram.name in _LISTS:
         entries = getattr(book, _LISTS[diagram.name])
-        found = next((entry["id"] for entry in entries if entry["run"] == run), None)
+        found = next((entry["id"] for entry in entries if entry["run"] in runs), None)
         if found is None:
             raise _nothing(diagram)
         return f"mg-{diagram.name}", given | {"id": found}
     if diagram.keys:
-        keys = [_key(diagram, key, book, run) for key in diagram.keys]
+        keys = [_key(diagram, key, book, runs) for key in diagram.keys]
         return f"mg-{diagram.name}", given | {"key": "; ".join(keys)}
     return f"mg-{diagram.name}", given
 
 
-def _key(diagram: Diagram, key: str, book: Book, run: int | None) -> str:
+def _runs(book: Book, folders: Mapping[str, str], chosen: str) -> Sequence[int]:
+    """The numbers of the book's runs that are this one of the article: a folder that holds two documents is two."""
+    if len(book.runs) == len(folders):
+        return [list(folders).index(chosen)]
+    return [number for number, run in enumerate(book.runs) if run["folder"] == folders[chosen]]
+
+
+def _key(diagram: Diagram, key: str, book: Book, runs: Sequence[int]) -> str:
     """The key under which the page knows a feature; a class keeps its "class " before it."""
     kind, name = (_CLASS, key.removeprefix(_CLASS)) if key.startswith(_CLASS) else ("", key)
     known = book.classes if kind else book.features
-    networks = range(len(book.networks)) if run is None else (book.runs[run]["network"],)
-    for network in networks:
+    for network in dict.fromkeys(book.runs[run]["network"] for run in runs):
         candidate = f"{network}~{name}" if network else name
         if candidate in known:
             return kind + candidate

@@ -67,12 +67,17 @@ def render(article: Article, checked: Checked) -> str:
 
 
 def _origins(outcome: Outcome, book: Book) -> Iterator[Origin]:
+    """Each file and card once, in the order in which they were read."""
+    seen: set[tuple[str, str, str]] = set()
     for source in outcome.found.sources if outcome.found else ():
         quoted = source.path.split("'")[1::2]
         units = [f"#/unit/{step}" for step in quoted if step in book.features]
         names = [step.removeprefix("class ") for step in quoted]
         classes = [f"#/class/{name}" for name in names if name in book.classes]
-        yield Origin(source, next(iter(units + classes), ""))
+        card = next(iter(units + classes), "")
+        if (source.run, source.file, card) not in seen:
+            seen.add((source.run, source.file, card))
+            yield Origin(source, card)
 
 
 def _command(bound: Bound) -> str:

@@ -31,7 +31,8 @@ def reference_html(reference: Reference) -> Markup:
     placed = ", ".join(part for part in (venue, issue, fields.get("pages", ""), fields.get("year", "")) if part)
     if placed:
         parts.append(Markup.escape(visible(placed)))
-    text = Markup("{}.").format(Markup(". ").join(parts))
+    # "et al." brings its own full stop.
+    text = Markup("").join(part + Markup(" " if part.endswith(".") else ". ") for part in parts).rstrip()
     address = link(fields)
     if address is None:
         return text

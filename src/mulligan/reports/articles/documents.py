@@ -34,7 +34,7 @@ SCHEMAS = {
 }  # fmt: skip
 TABLES = "tables"
 #: What names a record among others of its list, the first that it has.
-_NAMES = ("key", "feature", "id", "name", "site", "output", "what", "number")
+_NAMES = ("key", "feature", "id", "name", "site", "output", "what", "number", "side")
 #: What Mulligan writes again from the rest, and pieces of work, which nothing quotes: no part of a run's identity.
 _DERIVED = ("report.html", "findings.sarif", "findings.junit.xml")
 

@@ -60,8 +60,12 @@ class Derived:
     sources: tuple[Source, ...]
 
     def __str__(self) -> str:
+        """With more digits than prose has: all of a whole number, six of others."""
+        if isinstance(self.value, str):
+            return self.value
+        whole = float(self.value).is_integer() and abs(self.value) < 1e15
         interval = f" [{self.low:.6g}, {self.high:.6g}]" if self.low is not None and self.high is not None else ""
-        return f"{self.value if isinstance(self.value, str) else format(self.value, '.10g')}{interval}"
+        return (f"{self.value:.0f}" if whole else f"{self.value:.6g}") + interval
 
 
 def derive(text: str, runs: Mapping[str, RunDocuments]) -> Derived:

@@ -85,7 +85,12 @@ def _closing(text: str, start: int, end: int) -> int | None:
 
 
 def _brace(text: str, start: int, end: int) -> int | None:
-    """Where the brace that opens at `start` closes; braces within quotation marks do not count."""
+    """Where the brace that opens at `start` closes. Braces within quotation marks, names of records, do not count; what
+    is said of a given number is prose, where an apostrophe is no such mark.
+    """
+    if text[start + 1 : end].lstrip().startswith("given"):
+        close = text.find("}", start, end)
+        return close if close >= 0 else None
     quoted = ""
     for at in range(start + 1, end):
         if quoted:

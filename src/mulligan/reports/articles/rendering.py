@@ -135,7 +135,8 @@ def _maths(_: Any, tokens: Sequence[Token], at: int, __: Any, ___: Any) -> Marku
 def _diagram_open(_: Any, tokens: Sequence[Token], at: int, __: Any, env: dict[str, Any]) -> Markup:
     rendering: Rendering = env["rendering"]
     diagram, figure = tokens[at].meta["diagram"], tokens[at].meta["figure"]
-    name, attributes = element(diagram, rendering.book, list(rendering.article.front.runs))
+    folders = {name: bound.documents.folder.name for name, bound in rendering.checked.runs.items()}
+    name, attributes = element(diagram, rendering.book, folders)
     given = Markup("").join(Markup(' {}="{}"').format(key, value) for key, value in attributes.items())
     form = Markup('<{0}{1}><p class="none">This is drawn by the page\'s script, which does not run here.</p></{0}>')
     drawn = form.format(Markup(name), given)
