@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records import Quantity, ReliabilityBin
+from ..records import Beside, Quantity, ReliabilityBin
 from .text import number
 
 # Room at both ends of an axis for half a dot and half a tick's label, in per cent of the width.
@@ -38,6 +38,15 @@ class Panel:
     marks: tuple[Mark, ...]
     ticks: tuple[tuple[float, str], ...]
     zero: float | None
+
+
+def beside_rows(figures: Sequence[Beside]) -> list[tuple[str, str, Quantity | None]]:
+    """Figures as rows of a chart: what is shown, then its controls."""
+    found: list[tuple[str, str, Quantity | None]] = []
+    for figure in figures:
+        found.append((figure.name, "main", figure.shown))
+        found += [(name, "control", quantity) for name, quantity in figure.controls]
+    return found
 
 
 def panels(rows: Sequence[tuple[str, str, Quantity | None]]) -> tuple[Panel, ...]:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -33,34 +34,37 @@ class PictureStore:
         left_out: how many did not fit. missing: how many could not be read.
     """
 
-    budget: int = BUDGET
+    budget: int = field(default_factory=lambda: BUDGET)
     items: list[dict[str, Any]] = field(default_factory=list)
     left_out: int = 0
     missing: int = 0
     _bytes: int = 0
-    _by_path: dict[tuple[int, str], int | None] = field(default_factory=dict)
+    _by_path: dict[tuple[Path, int | None], int | None] = field(default_factory=dict)
     _by_content: dict[bytes, int] = field(default_factory=dict)
 
-    def number(self, folder: Folder, path: str) -> int | None:
+    def number(self, folder: Folder, path: str, *, side: int | None = None) -> int | None:
         """The number of the picture at `path` of a run; None if it cannot be shown.
+
+        Args:
+            side: up to so many pixels along a side the file is kept as it is: a tile of an atlas is many pictures in
+                one. Without it, LARGEST_SIDE and made small.
 
         Raises:
             BadInput: if the path leads out of the run's folder.
         """
-        at = (id(folder), path)
+        at = (folder.inside(path), side)
         if at not in self._by_path:
-            self._by_path[at] = self._load(folder, path)
+            self._by_path[at] = self._load(*at)
         return self._by_path[at]
 
-    def _load(self, folder: Folder, path: str) -> int | None:
-        file = folder.inside(path)
+    def _load(self, file: Path, side: int | None) -> int | None:
         if self._bytes > self.budget:
             self.left_out += 1
             return None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                media, data, (width, height) = fitted(file.read_bytes())
+                media, data, (width, height) = fitted(file.read_bytes(), side)
         except _UNREADABLE:
             self.missing += 1
             return None
@@ -73,13 +77,15 @@ class PictureStore:
         return self._by_content.setdefault(content, len(self.items) - 1)
 
 
-def fitted(data: bytes) -> tuple[str, bytes, tuple[int, int]]:
-    """Media type, bytes and size of a picture as a page holds it: as WebP where that is smaller, unless it is tiny."""
+def fitted(data: bytes, side: int | None = None) -> tuple[str, bytes, tuple[int, int]]:
+    """Media type, bytes and size of a picture as a page holds it: as WebP where that is smaller, unless it is tiny or,
+    given a `side`, fits into that."""
     with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as image:
         media, size = _FORMATS[str(image.format)], image.size
-        if max(size) <= SMALL_SIDE:
+        if max(size) <= (side or SMALL_SIDE):
+            image.load()
             return media, data, size
-        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        image.thumbnail((side or LARGEST_SIDE, side or LARGEST_SIDE))
         out = io.BytesIO()
         image.convert("RGBA" if image.has_transparency_data else "RGB").save(out, "WEBP", quality=_QUALITY, method=2)
         if image.size == size and len(data) <= out.tell():
