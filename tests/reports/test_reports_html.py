@@ -163,7 +163,7 @@ def test_a_pass_says_how_hard_it_looked(tmp_path: Path) -> None:
     words = page(builder.build(tmp_path / "run", builder.passing())).words
     assert "Pass 2 checks ran to the power that they promise and found nothing." in words
     assert "2 checks looked at 55 hypotheses on 1 000 examples." in words
-    assert "conjunction 0.15 [0.04, 0.26] fraction of plants caught at, n = 40" in words
+    assert "0.15 [0.04, 0.26] fraction of plants caught at, n = 40" in words
     assert "Not looked for, because it does not apply here: preprocessing." in words
     assert "Nothing was found." in words
 

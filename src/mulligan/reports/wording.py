@@ -117,21 +117,14 @@ def borrowed(check: CheckRecord) -> str:
 
 
 def how_hard(findings: Findings) -> str:
-    """How hard the audit looked, in one sentence: what "nothing found" is worth."""
+    """How much was looked at, and which checks cannot say how weak a defect they would still have caught."""
     ran = [check for check in findings.checks if check.status == "ran"]
     if not ran:
         return "No check ran, so that nothing was found says nothing."
-    examined = sum(check.examined for check in ran)
-    examples = plural(findings.data.n, "example")
-    measured = [check for check in ran if check.smallest_effect is not None]
-    caught = "; ".join(f"{check.name} {quantity_text(check.smallest_effect)}" for check in measured)
-    blind = [check for check in ran if check.smallest_effect is None]
-    sentence = f"{plural(len(ran), 'check')} looked at {plural(examined, 'hypothesis', 'hypotheses')} on {examples}."
-    if caught:
-        sentence += f" The weakest planted effect that each would have caught: {caught}."
-    if blind:
-        sentence += f" What {_names(tuple(blind))} would have caught was not measured."
-    return sentence
+    examined = plural(sum(check.examined for check in ran), "hypothesis", "hypotheses")
+    sentence = f"{plural(len(ran), 'check')} looked at {examined} on {plural(findings.data.n, 'example')}."
+    blind = tuple(check for check in ran if check.smallest_effect is None)
+    return f"{sentence} What {_names(blind)} would have caught was not measured." if blind else sentence
 
 
 def _names(checks: tuple[CheckRecord, ...]) -> str:
