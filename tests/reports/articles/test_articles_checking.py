@@ -97,6 +97,10 @@ def break_json(run: Path) -> None:
     (run / "seen.json").write_text("{broken")
 
 
+def misshape(run: Path) -> None:
+    (run / "seen.json").write_text(json.dumps({**builder.seen(), "cards": {"feature": 3}}))
+
+
 def make_newer(run: Path) -> None:
     (run / "seen.json").write_text(json.dumps({**builder.seen(), "schema": "mulligan/seen/99"}))
 
@@ -112,8 +116,9 @@ def remove_manifest(run: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (break_json, "a document of run net cannot be read"),
-        (make_newer, "a newer Mulligan wrote this (mulligan/seen/99"),
+        (break_json, "this file is broken"),
+        (misshape, "this file is broken: Expected `array`, got `object`"),
+        (make_newer, "this Mulligan is too old to read it"),
         (make_manifest_newer, "a newer Mulligan wrote this (mulligan/run/99"),
         (remove_manifest, "there is no run here"),
     ],

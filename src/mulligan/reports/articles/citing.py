@@ -25,7 +25,7 @@ def reference_html(reference: Reference) -> Markup:
         people = [*people[:_SHOWN], "et al."]
     parts = [Markup.escape(visible(", ".join(people)))] if people else []
     if "title" in fields:
-        parts.append(Markup("<cite>{}</cite>").format(visible(fields["title"])))
+        parts.append(Markup("<cite><bdi>{}</bdi></cite>").format(visible(fields["title"])))
     venue = next((fields[name] for name in _VENUES if fields.get(name)), "")
     issue = " ".join(fields[name] for name in ("volume", "number") if fields.get(name))
     placed = ", ".join(part for part in (venue, issue, fields.get("pages", ""), fields.get("year", "")) if part)

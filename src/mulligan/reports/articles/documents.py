@@ -14,23 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...records import BadInput
+from ...records import Atlas, BadInput, Description, Factored, Findings, Maps, Seen
 from ...records.atlas import ATLAS_SCHEMA, MAPS_SCHEMA
 from ...records.descriptions import SCHEMA as DESCRIPTION
 from ...records.factors import SCHEMA as FACTORS
 from ...records.findings import SCHEMA as FINDINGS
 from ...records.seeing import SCHEMA as SEEN
-from ...runs import Run, check_schema
-from ..reading import inside
+from ...runs import Run
+from ..reading import decode, inside
 
-#: The newest schema that this version reads of each document; a run has some of them.
-SCHEMAS = {
-    "findings": FINDINGS, "description": DESCRIPTION, "seen": SEEN, "factors": FACTORS, "atlas": ATLAS_SCHEMA,
-    "maps": MAPS_SCHEMA,
+#: What each document must be, and the newest schema of it that this version reads; a run has some of them.
+DOCUMENTS: dict[str, tuple[type, str]] = {
+    "findings": (Findings, FINDINGS), "description": (Description, DESCRIPTION), "seen": (Seen, SEEN),
+    "factors": (Factored, FACTORS), "atlas": (Atlas, ATLAS_SCHEMA), "maps": (Maps, MAPS_SCHEMA),
 }  # fmt: skip
 TABLES = "tables"
 #: What names a record among others of its list, the first that it has.
@@ -66,7 +65,7 @@ class RunDocuments:
     @property
     def documents(self) -> tuple[str, ...]:
         """The documents that this run has, and "tables"."""
-        found = tuple(name for name in SCHEMAS if (self.folder / f"{name}.json").is_file())
+        found = tuple(name for name in DOCUMENTS if (self.folder / f"{name}.json").is_file())
         return (*found, "manifest", TABLES) if self.tables else (*found, "manifest")
 
     @property
@@ -109,15 +108,9 @@ class RunDocuments:
 
     def _json(self, name: str) -> Any:
         path = inside(self.folder, f"{name}.json")
-        try:
-            document = msgspec.json.decode(path.read_bytes())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadInput(
-                f"a document of run {self.name} cannot be read: {error}", where=path, fix="make the run again"
-            ) from error
-        if name in SCHEMAS:
-            check_schema(document, SCHEMAS[name], path)
-        return document
+        if name in DOCUMENTS:
+            decode(path, *DOCUMENTS[name])  # refused where it is broken, or newer than this version
+        return decode(path, dict[str, Any], None)
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         path = inside(self.folder, f"{TABLES}/{name}.parquet")
