@@ -1,6 +1,6 @@
 // The data of one page: what exists is known at once, the rest is decoded when it is first asked for.
 
-import type { ClassCard, FeatureCard, Index, Picture, TableEntry } from "./format";
+import type { ClassCard, FeatureCard, Finding, Index, Picture, TableEntry } from "./format";
 import type { Transport } from "./transport";
 
 export class Book {
@@ -44,6 +44,15 @@ export class Book {
 
   picture(number: number): Promise<Picture> {
     return this.item("pictures", number) as Promise<Picture>;
+  }
+
+  /** The number of a finding by its run and id; -1: the page has none. */
+  findingAt(run: number, id: string): number {
+    return this.index.findings.findIndex((one) => one.run === run && one.id === id);
+  }
+
+  finding(run: number, id: string): Promise<Finding> {
+    return this.item("findings", this.findingAt(run, id)) as Promise<Finding>;
   }
 
   /** The key under which the page knows a unit of one of its networks, or "" if it has no card of it. */

@@ -1,5 +1,7 @@
 // What a page's data looks like (format "mulligan/page/1"). src/mulligan/reports/page/ writes it.
 
+import type { AtlasEntry, FactorsEntry, MapEntry } from "./explored";
+
 export interface Quantity {
   value: number;
   unit: string;
@@ -8,6 +10,9 @@ export interface Quantity {
   level: number;
   n: number | null;
 }
+
+/** Where a number came from: a table's id and the key of its row. */
+export type Reference = [string, string];
 
 /** A list of things that is cut into chunks: chunk `chunks[k]` holds items `starts[k]` up to `starts[k + 1]`. */
 export interface Series {
@@ -49,21 +54,16 @@ export interface Column {
   kind: "text" | "number" | "quantity" | "feature" | "class" | "picture";
 }
 
-/** Its rows are the series "table:ID", each a list of cells in the order of the columns. */
+/**
+ * Its rows are the series "table:ID", each a list of cells in the order of the columns; what addresses each of them is
+ * the series "keys:ID".
+ */
 export interface TableEntry {
   id: string;
   title: string;
   file: string;
   columns: Column[];
-  /** Of each row, what addresses it. */
-  keys: string[];
-}
-
-export interface MapEntry {
-  id: string;
-  title: string;
-  run: number;
-  [field: string]: unknown;
+  n: number;
 }
 
 export interface Index {
@@ -81,6 +81,8 @@ export interface Index {
     unit: (number | null)[];
     label: (string | null)[];
     picture: (number | null)[];
+    /** For which class it is selective, by the number of its name. */
+    selective: { names: string[]; of: (number | null)[] };
     scores: Record<string, (number | null)[]>;
   };
   /** Class i is item i of the series "classes". */
@@ -95,9 +97,12 @@ export interface Index {
   findings: FindingEntry[];
   tables: TableEntry[];
   maps: MapEntry[];
-  atlases: MapEntry[];
-  factors: MapEntry[];
+  atlases: AtlasEntry[];
+  factors: FactorsEntry[];
+  links: { n: number };
   glossary: Record<string, string>;
+  /** Colours of heat maps, from the lowest value to the highest. */
+  heat: string[];
   series: Record<string, Series>;
   /** Pictures that did not fit into the page. */
   left_out: number;
@@ -126,6 +131,7 @@ export interface Sighting {
   box: [number, number, number, number] | null;
   crop: number | null;
   heat: number | null;
+  table: Reference | null;
 }
 
 export interface Portrait {
@@ -141,6 +147,7 @@ export interface Portrait {
   twin_best: number | null;
   natural: Quantity | null;
   marks: string[];
+  table: Reference | null;
 }
 
 export interface Drive {
@@ -151,6 +158,7 @@ export interface Drive {
   ablation: Quantity | null;
   control: Quantity | null;
   confirmed: boolean | null;
+  table: Reference | null;
 }
 
 export interface Label {
@@ -169,6 +177,7 @@ export interface Label {
   beats: boolean | null;
   judged: number | null;
   note: string | null;
+  table: Reference | null;
 }
 
 /** A number beside its control, and the row of a table that it came from. */
@@ -176,7 +185,53 @@ export interface Figure {
   name: string;
   quantity: Quantity | null;
   control: Quantity | null;
-  table: [string, string] | null;
+  /** What the control is, where that needs to be said. */
+  against: string;
+  table: Reference | null;
+}
+
+/** Classes that stand together as one source. */
+export interface Group {
+  name: string;
+  classes: string[];
+}
+
+export interface Causal {
+  edit: string;
+  before: Quantity;
+  after: Quantity;
+  control: Quantity | null;
+  clean_before: Quantity | null;
+  clean_after: Quantity | null;
+}
+
+/** Item i of the series "findings" is finding i of the index. */
+export interface Finding {
+  id: string;
+  kind: string;
+  severity: "high" | "medium" | "low";
+  confidence: number | null;
+  claim: string;
+  sources: (string | Group)[];
+  absent: (string | Group)[];
+  target: string | null;
+  trigger: {
+    family: string; description: string; generator: string | null; image: number | null; mask: number | null;
+    box: [number, number, number, number] | null;
+  } | null;
+  where: { site: string | null; units: number[] | null; rows: number[] | null } | null;
+  effect: Quantity | null;
+  placebo: Quantity | null;
+  baseline: Quantity | null;
+  p: number | null;
+  p_adjusted: number | null;
+  causal: Causal | null;
+  action: string;
+  reproduce: string;
+  run: number;
+  network: number;
+  lead: boolean;
+  table: Reference;
 }
 
 export interface FeatureCard {
@@ -186,12 +241,14 @@ export interface FeatureCard {
   meaning: string;
   network: number;
   figures: Figure[];
-  range: { mean: number; low: number; high: number } | null;
+  range: { mean: number; low: number; high: number; table: Reference | null } | null;
+  selective: string | null;
   labels: Label[];
   portraits: Portrait[];
   sightings: { top: Sighting[]; levels: Sighting[]; bottom: Sighting[] };
   heat: [number, number] | null;
-  classes: [string, number, Quantity | null][];
+  /** Classes among its `strongest` examples: name, how many, how many by chance. */
+  classes: [string, number, Quantity | null, Reference][];
   strongest: number;
   drives: Drive[];
   notes: string[];

@@ -6,6 +6,7 @@ import { Book } from "../book/book";
 import { Embedded, Served, type Transport } from "../book/transport";
 import { disown, read, type Address } from "../router";
 import { view } from "../views/views";
+import { glossArticle } from "./term";
 
 @customElement("mg-page")
 export class Page extends LitElement {
@@ -21,6 +22,9 @@ export class Page extends LitElement {
   private open!: () => void;
 
   private address: Address | null = null;
+  /** How far the article was scrolled when it was left. */
+  private place = 0;
+  private readonly title0 = document.title;
   private trouble = "";
   private stage: HTMLElement | null = null;
 
@@ -56,11 +60,15 @@ export class Page extends LitElement {
     } catch (error) {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
-    if (this.book) this.open();
+    if (this.book) {
+      this.open();
+      glossArticle(this, this.book.index.glossary);
+    }
     this.address = this.embedded ? null : read(location.hash);
     this.arrange();
     this.requestUpdate();
     await this.updateComplete;
+    this.entitle();
     document.documentElement.dataset.mgReady = String(Math.round(performance.now()));
   }
 
@@ -80,10 +88,12 @@ export class Page extends LitElement {
   private go(hash: string): void {
     const next = read(hash);
     const left = this.address !== null && next === null;
+    if (!this.address) this.place = window.scrollY;
     this.address = next;
     this.arrange();
     this.requestUpdate();
     void this.updateComplete.then(() => {
+      this.entitle();
       if (next) {
         if (this.embedded) this.scrollIntoView();
         else window.scrollTo(0, 0);
@@ -91,8 +101,17 @@ export class Page extends LitElement {
       } else if ((left || this.embedded || location.protocol === "about:") && hash.length > 1) {
         const root = this.getRootNode() as Document | ShadowRoot;
         root.getElementById(decodeURIComponent(hash.slice(1)))?.scrollIntoView();
+      } else if (left && !this.embedded) {
+        window.scrollTo(0, this.place);
       }
     });
+  }
+
+  // A tab, a bookmark and a screen reader go by the document's title.
+  private entitle(): void {
+    if (this.embedded) return;
+    const heading = this.querySelector(".stage h1")?.textContent?.trim().replace(/\s+/g, " ");
+    document.title = heading ? `${heading} · ${this.title0}` : this.title0;
   }
 
   // The article stays in the document, so that its place and what was opened in it are kept.

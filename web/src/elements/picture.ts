@@ -49,7 +49,7 @@ export class PictureElement extends PageElement {
   protected override render() {
     if (this.failed) return this.trouble();
     const p = this.picture;
-    if (!p) return html`<span class="wait" role="img" aria-label=${this.alt}></span>`;
+    if (!p) return html`<span class="wait" role=${this.alt ? "img" : "presentation"} aria-label=${this.alt || nothing}></span>`;
     const sharp = Math.max(p.w, p.h) <= 64;
     return html`<img class=${sharp ? "sharp" : ""} src=${p.src} width=${p.w} height=${p.h} alt=${this.alt} decoding="async">`;
   }

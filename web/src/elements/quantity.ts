@@ -1,20 +1,24 @@
-// A number never without its interval, its unit and how many it rests on; it leads to the table that it came from.
+// A number never without its interval, its unit and how many it rests on; it leads to the row that it came from.
 
 import { html, nothing, type TemplateResult } from "lit";
-import type { Quantity } from "../book/format";
+import type { Quantity, Reference } from "../book/format";
 import { to } from "../router";
 import { NOT_MEASURED, shown } from "../words";
 
-export function quantity(q: Quantity | null, table: [string, string] | null = null): TemplateResult {
+/** Something shown, as a link to the row of a table that it came from. */
+export function from(what: unknown, table: Reference | null): TemplateResult {
+  if (!table) return html`${what}`;
+  return html`<a class="from" href=${to("table", table[0], { row: table[1] })} title="The row that this came from">${what}</a>`;
+}
+
+export function quantity(q: Quantity | null, table: Reference | null = null): TemplateResult {
   if (!q) return html`<span class="none">${NOT_MEASURED}</span>`;
   const s = shown(q);
-  const value = html`<b>${s.value}</b> ${s.interval}`;
-  const link = table ? html`<a class="from" href=${to("table", table[0], { row: table[1] })} title="The table that this came from">${value}</a>` : value;
-  return html`<span class="q"><span class="ci">${link}</span> <small><bdi>${s.unit}</bdi>, <span class="ci">${s.n}</span></small></span>`;
+  return html`<span class="q"><span class="ci">${from(html`<b>${s.value}</b> ${s.interval}`, table)}</span> <small><bdi>${s.unit}</bdi>, <span class="ci">${s.n}</span></small></span>`;
 }
 
 /** A number beside the same number's control. */
-export function beside(name: string, q: Quantity | null, control: Quantity | null, controlName: string, table: [string, string] | null = null): TemplateResult {
+export function beside(name: unknown, q: Quantity | null, control: Quantity | null, controlName: string, table: Reference | null = null): TemplateResult {
   return html`<div><dt>${name}</dt><dd>${quantity(q, table)}
-    ${control ? html`<br><span class="control-line">${controlName}: ${quantity(control)}</span>` : nothing}</dd></div>`;
+    ${control ? html`<br><span class="control-line">${controlName}: ${quantity(control, table)}</span>` : nothing}</dd></div>`;
 }

@@ -1,9 +1,9 @@
 // Which view stands behind an address. A module that has one names it here.
 
-import { html, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit";
 import type { Book } from "../book/book";
 import { brief } from "../words";
-import type { Address } from "../router";
+import { to, type Address } from "../router";
 
 export type View = (book: Book, address: Address) => TemplateResult;
 
@@ -15,8 +15,18 @@ export function register(name: string, draw: View): void {
 
 export function view(book: Book, address: Address): TemplateResult {
   const draw = VIEWS[address.view];
-  return html`<nav class="back" aria-label="Back"><a href="#/">${brief(book.index.title)}</a></nav>
+  return html`<nav class="back" aria-label="Page"><a href="#/">← <span>Article</span>: ${brief(book.index.title)}</a>
+      ${listed(book).map(([name, text]) => html`<a href=${to(name)} aria-current=${address.view === name && !address.of ? "page" : nothing}>${text}</a>`)}</nav>
     ${draw ? draw(book, address) : nowhere(`There is no view named “${brief(address.view)}”.`)}`;
+}
+
+/** The views that list what the page has. */
+function listed(book: Book): [string, string][] {
+  const { features, classes, tables } = book.index;
+  const every: [string, string, number][] = [
+    ["features", "Features", features.key.length], ["classes", "Classes", classes.key.length], ["tables", "Tables", tables.length], ["glossary", "Glossary", 1],
+  ];
+  return every.filter(([name, , n]) => n && VIEWS[name]).map(([name, text]) => [name, text]);
 }
 
 /** What an address that leads nowhere shows. */
