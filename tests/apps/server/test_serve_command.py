@@ -90,7 +90,8 @@ def test_only_this_machine_is_listened_to(server: Server) -> None:
 
 
 RAW = (
-    "/../secret", "/runs/first/../../secret", "//secret", "/runs/%2e%2e%2fsecret/", "/runs/\\..\\secret", "*", "/runs/x",
+    "/../secret", "/runs/first/../../secret", "//secret", "/runs/%2e%2e%2fsecret/", "/runs/\\..\\secret", "*",
+    "/runs/x",
 )  # fmt: skip
 
 

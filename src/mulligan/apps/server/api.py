@@ -78,22 +78,39 @@ class Api:
 
     def routes(self) -> list[Route]:
         """What Starlette is given."""
-        reads = {"review": self._overview, "feature": self._feature, "finding": self._finding}
+        reads = {"feature": self._feature, "finding": self._finding}
         writes: dict[str, tuple[type[Any], Callable[[Contents, Any], Any]]] = {
             "assign": (Assigning, self._assign), "label": (Labelling, self._label),
             "resolve": (Resolving, self._resolve), "verdict": (Judging, self._verdict),
         }  # fmt: skip
         return [
+            Route("/api/{book}/review", self._review),
             *(Route(f"/api/{{book}}/{name}", self._read(do)) for name, do in reads.items()),
             *(Route(f"/api/{{book}}/{name}", self._write(kind, do), methods=["POST"])
               for name, (kind, do) in writes.items()),
         ]  # fmt: skip
 
     def _read(self, answer: Callable[[Bound, Request], bytes]) -> Callable[[Request], Any]:
+        """Answered at once, on the loop: it takes less time than handing it to a thread."""
+
         async def endpoint(request: Request) -> Response:
-            return _json(await anyio.to_thread.run_sync(answer, await self._bound(request), request))
+            bound = await self._bound(request)
+            try:
+                return _json(answer(bound, request))
+            except Busy as error:
+                raise _busy() from error
 
         return endpoint
+
+    async def _review(self, request: Request) -> Response:
+        """The overview, which takes long of a large page, and is kept until somebody writes."""
+        bound, reader = await self._bound(request), _reader(request)
+        try:
+            with self._opened().reading() as ledger:
+                found = self._overviews.get((bound.version, ledger.last, reader))
+            return _json(found or await anyio.to_thread.run_sync(self._overview, bound, reader))
+        except Busy as error:
+            raise _busy() from error
 
     def _write(self, kind: type[T], do: Callable[[Contents, T], Any]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
@@ -112,21 +129,17 @@ class Api:
             except Stale:
                 return _json(msgspec.json.encode(await anyio.to_thread.run_sync(self._stale, contents, body)), 409)
             except Busy as error:
-                raise HTTPException(503, "The reviews are being written by somebody else for long; try again.",
-                                    headers={"Retry-After": "5"}) from error  # fmt: skip
+                raise _busy() from error
 
         return endpoint
 
     # Reading
-    def _overview(self, bound: Bound, request: Request) -> bytes:
-        reader = _reader(request)
+    def _overview(self, bound: Bound, reader: str) -> bytes:
         with self._opened().reading() as ledger:
-            key = (bound.version, ledger.last, reader)
-            found = self._overviews.get(key)
-            if found is None:
-                if len(self._overviews) >= _OVERVIEWS:
-                    self._overviews.clear()
-                found = self._overviews[key] = msgspec.json.encode(overview(ledger, bound.contents, reader))
+            if len(self._overviews) >= _OVERVIEWS:
+                self._overviews.clear()
+            found = msgspec.json.encode(overview(ledger, bound.contents, reader))
+            self._overviews[bound.version, ledger.last, reader] = found
         return found
 
     def _feature(self, bound: Bound, request: Request) -> bytes:
@@ -191,6 +204,11 @@ class Api:
         if self._log is None:
             raise HTTPException(503, "Reviews cannot be kept: start the server with --reviews FILE.")
         return self._log
+
+
+def _busy() -> HTTPException:
+    sentence = "Another process keeps the reviews to itself for long; try again."
+    return HTTPException(503, sentence, headers={"Retry-After": "5"})
 
 
 def _json(data: bytes, status: int = 200) -> Response:

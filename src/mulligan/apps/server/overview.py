@@ -49,11 +49,13 @@ def _layer(layer: Layer, readings: dict[str, Reading], reader: str) -> dict[str,
         reading = readings.get(key)
         if reading is None:
             continue
-        counts["once"] += bool(reading.labels)
-        counts["twice"] += len(reading.labels) >= 2
-        counts["waiting"] += bool(reading.pending)
-        counts["mine"] += bool(reader) and reader in reading.pending
-        if reading.state in counts and not reading.hidden_from(reader):
+        readers = len(reading.labels)
+        counts["once"] += readers >= 1
+        counts["twice"] += readers >= 2
+        if reading.pending:
+            counts["waiting"] += 1
+            counts["mine"] += reader in reading.pending
+        if readers >= 2 and not (reading.pending and reading.hidden_from(reader)):
             counts[reading.state] += 1
     about = {"network": layer.network, "site": layer.site, "meaning": layer.meaning, "features": len(layer.keys)}
     return about | counts

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,8 @@ def serve(
                 app, http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
                 server_header=False, proxy_headers=False, timeout_graceful_shutdown=_GRACE, backlog=1024,
             )  # fmt: skip
+            # A page that is packed in a thread lets the loop answer others every millisecond.
+            sys.setswitchinterval(0.001)
             uvicorn.Server(config).run(sockets=[listener])
     finally:
         if log is not None:

@@ -7,7 +7,7 @@ after having seen the other's label agrees by design. Two readers who both say "
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
@@ -46,21 +46,26 @@ def agreements(readings: Iterable[Reading]) -> list[Agreement]:
     """Of every pair of readers who labelled a feature in common."""
     counts: dict[tuple[str, str], list[int]] = {}
     for reading in readings:
-        first = {reader: labels[0] for reader, labels in reading.labels.items() if labels[0].blind}
-        last = reading.resolutions[-1] if reading.resolutions else None
-        for one, other in combinations(sorted(first), 2):
-            equal = sense(first[one].text) == sense(first[other].text)
-            # The judge saw these labels only if none of the two has changed theirs in between.
-            judged = not equal and last is not None and last.same and not any(
-                label.id > first[reader].id and label.id < last.id
-                for reader in (one, other)
-                for label in reading.labels[reader]
-            )  # fmt: skip
-            count = counts.setdefault((one, other), [0, 0, 0])
-            count[0] += equal or judged
+        if reading.pairs is None:
+            reading.pairs = dict(_pairs(reading))
+        for pair, (agree, judged) in reading.pairs.items():
+            count = counts.setdefault(pair, [0, 0, 0])
+            count[0] += agree
             count[1] += 1
             count[2] += judged
     return [
         Agreement(readers=pair, share=wilson(agreed, n, UNIT), judged=judged)
         for pair, (agreed, n, judged) in sorted(counts.items())
     ]
+
+
+def _pairs(reading: Reading) -> Iterator[tuple[tuple[str, str], tuple[bool, bool]]]:
+    first = {reader: labels[0] for reader, labels in reading.labels.items() if labels[0].blind}
+    last = reading.resolutions[-1] if reading.resolutions else None
+    for one, other in combinations(sorted(first), 2):
+        equal = sense(first[one].text) == sense(first[other].text)
+        # The judge saw these labels only if none of the two has changed theirs in between.
+        judged = not equal and last is not None and last.same and not any(
+            first[reader].id < label.id < last.id for reader in (one, other) for label in reading.labels[reader]
+        )  # fmt: skip
+        yield (one, other), (equal or judged, judged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from ....records import BadInput
@@ -47,6 +48,7 @@ class Entry:
     same: bool = False
 
 
+@lru_cache(maxsize=2**16)
 def sense(text: str) -> str:
     """What two labels are compared by: equal for texts that differ in case, white space or Unicode composition only."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -14,16 +14,31 @@ class Reading:
     Attributes:
         assigned: readers who are to label it, with the entry that says so; those who have labelled it stay here.
         labels: of each reader, all labels, the latest last. resolutions: the latest last.
+        pending: readers who are assigned and have not labelled it yet.
+        state: "none" (no label), "one" (of one reader), "agreed" (all say the same), "resolved" or "disputed".
+        pairs: of each pair of readers, whether their first labels agree and whether by a third's word only; None until
+            somebody asks (see `agreements`).
     """
 
     assigned: dict[str, Entry] = field(default_factory=dict)
     labels: dict[str, list[Entry]] = field(default_factory=dict)
     resolutions: list[Entry] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+    state: str = "none"
+    pairs: dict[tuple[str, str], tuple[bool, bool]] | None = None
 
-    @property
-    def pending(self) -> list[str]:
-        """Readers who are assigned and have not labelled it yet."""
-        return [reader for reader in self.assigned if reader not in self.labels]
+    def add(self, entry: Entry) -> None:
+        """Take in the next entry, and what follows from it."""
+        if entry.kind == "assign":
+            self.assigned[entry.reader] = entry
+        elif entry.kind == "release":
+            self.assigned.pop(entry.reader, None)
+        elif entry.kind == "label":
+            self.labels.setdefault(entry.author, []).append(entry)
+        else:
+            self.resolutions.append(entry)
+        self.pending = [reader for reader in self.assigned if reader not in self.labels]
+        self.state, self.pairs = self._state(), None
 
     @property
     def current(self) -> list[Entry]:
@@ -39,13 +54,10 @@ class Reading:
         newer = [label for label in self.current if label.id > last.id]
         return last if all(sense(label.text) == sense(last.text) for label in newer) else None
 
-    @property
-    def state(self) -> str:
-        """ "none" (no label), "one" (of one reader), "agreed" (all say the same), "resolved" or "disputed"."""
-        texts = {sense(label.text) for label in self.current}
+    def _state(self) -> str:
         if len(self.labels) < 2:
             return "one" if self.labels else "none"
-        if len(texts) == 1:
+        if len({sense(label.text) for label in self.current}) == 1:
             return "agreed"
         return "resolved" if self.resolution else "disputed"
 
@@ -93,15 +105,7 @@ class Ledger:
         if entry.kind == "verdict":
             self.verdicts.setdefault((entry.run, entry.subject), {}).setdefault(entry.author, []).append(entry)
             return
-        reading = self.features.setdefault((entry.network, entry.subject), Reading())
-        if entry.kind == "assign":
-            reading.assigned[entry.reader] = entry
-        elif entry.kind == "release":
-            reading.assigned.pop(entry.reader, None)
-        elif entry.kind == "label":
-            reading.labels.setdefault(entry.author, []).append(entry)
-        else:
-            reading.resolutions.append(entry)
+        self.features.setdefault((entry.network, entry.subject), Reading()).add(entry)
 
     def feature(self, network: str, alias: str) -> Reading:
         """What was written of a feature; an empty reading if nothing was."""

@@ -34,6 +34,7 @@ _CREATE = (
 _INSERT = f"INSERT INTO entries ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _SELECT = f"SELECT id, {', '.join(_COLUMNS)} FROM entries WHERE id > ? ORDER BY id"
 _PATIENCE = 20.0  # seconds that a writer waits for another
+_SHORT = 0.5  # readers wait for nobody, save while a file is mended after a crash
 
 
 class Busy(Exception):
@@ -63,7 +64,7 @@ class ReviewLog:
         self._ledger, self._folding, self._writing = Ledger(), threading.RLock(), threading.Lock()
         connections: list[sqlite3.Connection] = []
         try:
-            connections += [_connect(path), _connect(path)]
+            connections += [_connect(path, _SHORT), _connect(path, _PATIENCE)]
             self._reader, self._writer = connections
             _prepare(self._writer, path)
         except (sqlite3.Error, BadInput) as error:
@@ -78,9 +79,14 @@ class ReviewLog:
 
     @contextmanager
     def reading(self) -> Iterator[Ledger]:
-        """All that is written until now. The ledger is shared: look only inside of the block."""
+        """All that is written until now. The ledger is shared: look only inside of the block.
+
+        Raises:
+            Busy: if another process keeps the file to itself.
+        """
         with self._folding:
-            self._catch_up(self._reader)
+            with _told_if_busy():
+                self._catch_up(self._reader)
             yield self._ledger
 
     @contextmanager
@@ -93,7 +99,8 @@ class ReviewLog:
             Busy: if another process keeps the file locked.
         """
         with self._writing:
-            self._begin()
+            with _told_if_busy():
+                self._writer.execute("BEGIN IMMEDIATE")
             try:
                 with self._folding:
                     self._catch_up(self._writer)
@@ -113,14 +120,6 @@ class ReviewLog:
             self._reader.close()
             self._writer.close()
 
-    def _begin(self) -> None:
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise Busy(str(error)) from error
-            raise
-
     def _catch_up(self, connection: sqlite3.Connection) -> None:
         for row in connection.execute(_SELECT, (self._ledger.last,)):
             values = dict(zip(_COLUMNS, row[1:], strict=True))
@@ -128,8 +127,18 @@ class ReviewLog:
             self._ledger.add(replace(entry, id=row[0], blind=bool(entry.blind), same=bool(entry.same)))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+@contextmanager
+def _told_if_busy() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise Busy(str(error)) from error
+        raise
+
+
+def _connect(path: Path, patience: float) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
