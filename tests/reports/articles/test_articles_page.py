@@ -29,6 +29,8 @@ $$
 Two units, the first at [15.9]{net: seen.cards['a.1:0'].portraits[0].reached}.[^n]
 </mg-unit>
 
+<mg-card key="b.2:0"></mg-card>
+
 | a | b |
 |---|---|
 | x | [three]{net: count(seen.cards)} |
@@ -70,7 +72,7 @@ def test_the_page_has_what_a_journal_needs(tmp_path: Path) -> None:
     assert "&lt;b&gt;Rev&lt;/b&gt;" in text
     assert "Mended." in text
     assert '<img src="data:image/png;base64,' in text
-    assert "<b>Figure 2.</b> Nobody, CC0" in text
+    assert "<b>Figure 3.</b> Nobody, CC0" in text
     with_doi = builder.FRONT.replace("published", 'doi = "10.1234/abc"\npublished')
     assert 'href="https://doi.org/10.1234/abc"' in page(tmp_path / "b", front=with_doi).read_text(encoding="utf-8")
 
@@ -109,6 +111,28 @@ def test_a_feature_that_the_page_does_not_hold_stops_the_build(tmp_path: Path) -
     assert not (tmp_path / "a" / "article.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("tag", "drawn"),
+    [
+        ('<mg-unit key="class c; a.1:1" run="net"></mg-unit>', '<mg-unit key="class c; a.1:1">'),
+        ('<mg-card key="b.2:0"></mg-card>', '<mg-card at="2">'),
+        ('<mg-card key="class c"></mg-card>', '<mg-class-card at="0">'),
+        ("<mg-features></mg-features>", "<mg-features>"),
+        ("<mg-links></mg-links>", None),
+        ("<mg-compare></mg-compare>", None),
+    ],
+)
+def test_what_a_diagram_becomes(tmp_path: Path, tag: str, drawn: str | None) -> None:
+    document = builder.seen()
+    document["cards"].append({"feature": "class c", "portraits": [builder.portrait("class c", 2.0, 1.0)]})
+    builder.run(tmp_path / "a" / "run", document)
+    if drawn is None:
+        with pytest.raises(BadInput, match="bound to nothing that this page holds"):
+            page(tmp_path / "a", tag)
+    else:
+        assert drawn in page(tmp_path / "a", tag).read_text(encoding="utf-8")
+
+
 def test_an_article_without_runs_is_a_page(tmp_path: Path) -> None:
     front = builder.FRONT.replace('net = "run"\n', "")
     text = page(tmp_path / "a", "Words alone, and [5]{given}.", front=front, bib="").read_text(encoding="utf-8")
@@ -122,6 +146,7 @@ def test_in_a_browser(tmp_path: Path, open_page: Opener, width: int, scheme: str
     opened.page.wait_for_selector("mg-unit .units li")
     assert opened.page.locator("mg-unit .units li").count() == 2
     assert "fires less than real examples" in opened.page.locator("mg-unit .units li").nth(1).inner_text()
+    opened.page.get_by_role("heading", name="Optimized for it").wait_for()
     assert opened.overflow() == 0
     assert opened.complaints == []
     assert opened.outside == []

@@ -79,6 +79,8 @@ def every(tokens: list[Token]) -> list[Token]:
         ('<mg-unit key="a:1" key="b:1"></mg-unit>', 1, "twice"),
         ("x\n\n<mg-unit></mg-unit>", 3, "<mg-unit> is bound to nothing"),
         ('<mg-unit key=""></mg-unit>', 1, "<mg-unit> is bound to nothing"),
+        ('<mg-unit key=" ; "></mg-unit>', 1, "<mg-unit> is bound to nothing"),
+        ('<mg-card key="a:1; b:2"></mg-card>', 1, "shows one feature"),
         ("<mg-unit key=5></mg-unit>", 1, "cannot be read"),
         ('<mg-unit key="a:1">', 1, "no closing tag"),
         ('<mg-unit key="a:1"', 1, "not closed"),

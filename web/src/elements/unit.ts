@@ -7,7 +7,8 @@ import type { ClassCard, FeatureCard, Portrait, Sighting } from "../book/format"
 import { to } from "../router";
 import { brief, number } from "../words";
 import { PageElement } from "./element";
-import { picture } from "./picture";
+import { whenIdle } from "./idle";
+import { picture, type PictureElement } from "./picture";
 
 interface Shown {
   name: string;
@@ -43,6 +44,11 @@ export class UnitElement extends PageElement {
     }
     const card: FeatureCard = await this.book.featureCard(i);
     return { name, address: to("unit", name), portrait: card.portraits[0] ?? null, top: card.sightings.top };
+  }
+
+  /** Pictures further down are decoded when there is time: who prints the page wants to see them. */
+  protected override updated(): void {
+    if (this.units) whenIdle(() => this.querySelectorAll<PictureElement>("mg-picture").forEach((shown) => void shown.load()));
   }
 
   protected override render() {

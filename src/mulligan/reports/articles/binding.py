@@ -32,10 +32,23 @@ def element(diagram: Diagram, book: Book, folders: Mapping[str, str]) -> tuple[s
         if found is None:
             raise _nothing(diagram)
         return f"mg-{diagram.name}", given | {"id": found}
-    if diagram.keys:
-        keys = [_key(diagram, key, book, runs) for key in diagram.keys]
+    keys = [_key(diagram, key, book, runs) for key in diagram.keys]
+    if diagram.name == "card":
+        return _card(keys[0], book)
+    if keys:
         return f"mg-{diagram.name}", given | {"key": "; ".join(keys)}
+    cards = [*book.features.values(), *book.classes.values()]
+    there = {"features": book.features, "links": any(card["drives"] for card in cards), "compare": book.networks[1:]}
+    if not there[diagram.name]:
+        raise _nothing(diagram)
     return f"mg-{diagram.name}", given
+
+
+def _card(key: str, book: Book) -> tuple[str, dict[str, str]]:
+    """A card is known to the page by its number among features, or among classes."""
+    if key.startswith(_CLASS):
+        return "mg-class-card", {"at": str(list(book.classes).index(key.removeprefix(_CLASS)))}
+    return "mg-card", {"at": str(list(book.features).index(key))}
 
 
 def _runs(book: Book, folders: Mapping[str, str], chosen: str) -> Sequence[int]:

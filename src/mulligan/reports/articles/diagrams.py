@@ -34,13 +34,13 @@ class Kind:
 
 
 KINDS = {
-    "unit": Kind(needed=("key",)),
-    "card": Kind(needed=("key",)),
-    "features": Kind(allowed=("site", "sort", "q")),
+    "unit": Kind(needed=("key",), allowed=("run",)),
+    "card": Kind(needed=("key",), allowed=("run",)),
+    "features": Kind(),
     "factors": Kind(needed=("run",), document="factors"),
-    "atlas": Kind(needed=("run",), document="atlas"),
-    "map": Kind(needed=("run",), document="maps"),
-    "links": Kind(needed=("run",)),
+    "atlas": Kind(needed=("run",), allowed=("of-class", "x", "y", "z"), document="atlas"),
+    "map": Kind(needed=("run",), allowed=("at",), document="maps"),
+    "links": Kind(),
     "compare": Kind(),
 }
 
@@ -125,10 +125,12 @@ def _read(opened: re.Match[str]) -> tuple[str, dict[str, str]]:
             raise BadInput(f"<mg-{name}> has no attribute {match['name']!r}", fix=fix)
         if match["name"] in found:
             raise BadInput(f"<mg-{name}> has {match['name']!r} twice", fix="give it once")
-        found[match["name"]] = match["value"].strip()
+        found[match["name"]] = match["value"].strip("; \n\t")
         at = match.end()
     if text[at:].strip():
         raise BadInput(f"<mg-{name}> cannot be read at {text[at:].strip()[:20]!r}", fix='write attribute="value"')
+    if name == "card" and ";" in found.get("key", ""):
+        raise BadInput("<mg-card> shows one feature", fix="use <mg-unit>, or a card for each")
     missing = [attribute for attribute in kind.needed if not found.get(attribute)]
     if missing:
         raise BadInput(f"<mg-{name}> is bound to nothing", fix=f'say what it shows: {missing[0]}="..."')
