@@ -130,6 +130,7 @@ def test_a_run_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, harm, s
     assert found.status() == 2
     assert "run net cannot be used (article.md, line 10)" in found.problems[0]
     assert says in found.problems[0]
+    assert found.problems[1] == "'15.9' cannot be derived without run net (article.md, line 12)."
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -79,7 +80,8 @@ def check(article: Article) -> Checked:
     problems: list[str] = []
     runs = dict(_runs(article, problems))
     documents = {name: bound.documents for name, bound in runs.items()}
-    outcomes = tuple(_outcome(quote, documents) for quote in article.text.quotes)
+    unusable = [name for name in article.front.runs if name not in documents]
+    outcomes = tuple(_outcome(quote, documents, unusable) for quote in article.text.quotes)
     problems += [outcome.why for outcome in outcomes if outcome.verdict == "cannot be derived"]
     problems += _citations(article)
     problems += _pictures(article)
@@ -111,10 +113,14 @@ def _runs(article: Article, problems: list[str]) -> Iterator[tuple[str, Bound]]:
             problems.append(f"run {name} cannot be used ({where}): {error}")
 
 
-def _outcome(quote: Quote, runs: dict[str, RunDocuments]) -> Outcome:
+def _outcome(quote: Quote, runs: dict[str, RunDocuments], unusable: list[str]) -> Outcome:
     if not quote.bound:
         return Outcome(quote, "not from data")
     found = None
+    for name in unusable:
+        if re.search(rf"\b{name}\s*:", quote.bound):
+            why = f"{quote.says.text!r} cannot be derived without run {name} ({place(quote.line)})."
+            return Outcome(quote, "cannot be derived", None, why)
     try:
         found = derive(quote.bound, runs)
         return Outcome(quote, "agrees" if quote.says.agrees(found) else "disagrees", found)
