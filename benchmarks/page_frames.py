@@ -29,7 +29,8 @@ _COUNT = """() => {
 
 
 def measure(
-    page: Path | str, address: str = "#/map/m0", *, seconds: float = 6.0, plane: str = "main.view canvas", zooms: int = 3
+    page: Path | str, address: str = "#/map/m0", *, seconds: float = 6.0, plane: str = "main.view canvas",
+    zooms: int = 3,
 ) -> dict[str, Any]:
     """Frames while a plane is dragged: their number a second, and the longest and the 95th percentile between two.
 
@@ -73,7 +74,7 @@ def measure(
 
 
 def page_of_points(folder: Path, n: int = 50_000, layers: int = 2) -> Path:
-    """A run of maps with `n` examples in clusters, as a page; the points are drawn by chance, the page is a real one."""
+    """A run of maps with `n` examples in clusters, as a page: drawn by chance, but shown as any other."""
     from mulligan.records import DataRecord, ExampleRef, Maps, NetworkRecord, SiteMap
     from mulligan.reports import write_html
     from mulligan.runs import Run
@@ -84,9 +85,8 @@ def page_of_points(folder: Path, n: int = 50_000, layers: int = 2) -> Path:
     for layer in range(layers):
         centres = random.random((10, 2)) * 0.8 + 0.1
         points = np.clip(centres[group] + random.normal(0, 0.09 / (layer + 1), (n, 2)), 0, 1).round(5)
-        maps.append(
-            SiteMap(site=f"blocks.{layer}", meaning="drawn by chance", units=2, points=tuple(map(tuple, points.tolist())))
-        )
+        drawn = tuple((x, y) for x, y in points.tolist())
+        maps.append(SiteMap(site=f"blocks.{layer}", meaning="drawn by chance", units=2, points=drawn))
     run = Run.create("see", ["see", "maps"], {}, out=folder)
     run.write_json("maps.json", Maps(
         network=NetworkRecord(name="points drawn by chance", identity="sha256:0", parameters=0, classes=()),

@@ -2,6 +2,24 @@
 
 import "./elements/page";
 import "./elements/picture";
-import "./elements/unit";
+import "./elements/features";
+import "./elements/classes";
+import "./elements/card";
+import "./elements/class-card";
+import "./elements/evidence";
+import "./elements/table";
+import "./elements/preview";
+import "./elements/keys";
+import "./elements/map";
+import "./elements/atlas";
+import "./elements/factors";
 import "./elements/unit";
 import "./review/review";
+import "./views/map";
+import "./views/atlas";
+import "./views/factors";
+import "./views/feature";
+import "./views/class";
+import "./views/finding";
+import "./views/table";
+import "./views/glossary";

@@ -48,4 +48,5 @@ def read_document(path: Path | str, name: str, type_: type[T], schema: str, *, c
     document = decode(folder / name, type_, schema)
     for reference in sorted(set(references(document))):
         inside(folder, reference)
-    return StoredDocument(folder=folder, document=document, manifest=decode(folder / "manifest.json", dict[str, Any], None))
+    manifest = decode(folder / "manifest.json", dict[str, Any], None)
+    return StoredDocument(folder=folder, document=document, manifest=manifest)

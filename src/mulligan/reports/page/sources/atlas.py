@@ -15,8 +15,10 @@ from ...charts import beside_rows
 from ...pages import environment
 from ...phrases import LIMITS, command_of
 from ...seeing.stored import StoredDocument, read_document
+from ..addresses import to
 from ..book import Book
 from ..prose import Entry, Prose
+from .figures import Figures
 
 ATLAS = "atlas.json"
 #: Pixels along a side up to which a tile goes into a page as it is: `visualization/atlas` makes none larger.
@@ -60,7 +62,9 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
     )  # fmt: skip
     book.site(networks[0], atlas.site, meaning=atlas.meaning, units=atlas.units)
     name = f"a{number}"
-    levels = _drawn(book, stored, name)
+    figures = Figures(book, run, ATLAS)
+    of_layout = figures.add(atlas.figures)
+    levels = _drawn(book, stored, name, figures)
     panes = [{"network": networks[0], "site": atlas.site, "activations": atlas.activations, "levels": levels[0]}]
     against = None
     if atlas.against is not None:
@@ -69,21 +73,23 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
             {"network": networks[1], "site": other.site, "activations": other.activations, "levels": levels[1]}
         )
         against = {"map": other.map, "pairs": other.pairs, "outside": other.outside,
-                   "figures": msgspec.to_builtins((other.explained, *other.figures))}  # fmt: skip
+                   "figures": figures.add((other.explained, *other.figures), "two networks")}  # fmt: skip
     of = f"{atlas.network.name}, {atlas.site}"
     book.atlases.append({
         "id": name, "title": f"Activation atlas of {of}", "run": run, "network": networks[0], "target": atlas.target,
-        "meaning": atlas.meaning, "panes": panes, "against": against, "figures": msgspec.to_builtins(atlas.figures),
+        "meaning": atlas.meaning, "panes": panes, "against": against, "figures": of_layout,
     })  # fmt: skip
-    return _prose(stored, pre, book, number)
+    figures.enter()
+    return _prose(stored, pre, book, number, figures.table)
 
 
-def _prose(stored: StoredDocument[Atlas], pre: str, book: Book, number: int) -> Prose:
+def _prose(stored: StoredDocument[Atlas], pre: str, book: Book, number: int, table: str) -> Prose:
     atlas = stored.document
     entry = book.atlases[number]
     said = [level for pane in entry["panes"] for level in pane["levels"] if level["why"]]
     told: dict[str, Any] = {
         "atlas": atlas, "entry": entry, "said": said, "fullest": _fullest(book, entry), "rows": beside_rows,
+        "source": to("table", table),
         "command": command_of(stored.manifest), "unfinished": stored.unfinished, "pre": pre,
         "limit": LIMITS | {"left_out": 30},
     }  # fmt: skip
@@ -104,13 +110,14 @@ def _levels(atlas: Atlas) -> tuple[AtlasLevel, ...]:
     return atlas.levels + (atlas.against.levels if atlas.against is not None else ())
 
 
-def _drawn(book: Book, stored: StoredDocument[Atlas], name: str) -> list[list[dict[str, Any]]]:
+def _drawn(book: Book, stored: StoredDocument[Atlas], name: str, figures: Figures) -> list[list[dict[str, Any]]]:
     """Every zoom of every network, coarse zooms first, so that what does not fit into the page is the finest."""
     atlas = stored.document
     pyramids = [atlas.levels, atlas.against.levels if atlas.against is not None else ()]
     found: list[list[dict[str, Any]]] = [[], []]
     for level, k in sorted(((level, k) for k, levels in enumerate(pyramids) for level in levels), key=_coarse):
-        found[k].append(_level(book, stored, level, f"atlas:{name}:{k}:{level.side}"))
+        drawn = _level(book, stored, level, f"atlas:{name}:{k}:{level.side}")
+        found[k].append(drawn | {"figures": figures.add(level.figures, "second network" if k else "")})
     return found
 
 
@@ -139,7 +146,7 @@ def _level(book: Book, stored: StoredDocument[Atlas], level: AtlasLevel, series:
     return {
         "side": level.side, "pixels": level.pixels, "tiles": tiles, "cells": series, "kept": level.kept,
         "drawn": level.drawn, "thin": level.thin, "thin_activations": level.thin_activations,
-        "figures": msgspec.to_builtins(level.figures), "named": purer(level.figures), "why": " ".join(why),
+        "named": purer(level.figures), "why": " ".join(why),
     }  # fmt: skip
 
 

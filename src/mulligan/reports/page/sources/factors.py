@@ -9,15 +9,28 @@ from typing import Any
 import msgspec
 from markupsafe import Markup
 
-from ....records import FACTOR_HATCHES, FactorCard, Factored, FactoredPicture, Quantity
+from ....records import FACTOR_HATCHES, FactorCard, Factored, FactoredPicture
 from ....records.factors import SCHEMA
 from ...pages import environment
 from ...phrases import LIMITS, command_of
 from ...seeing.stored import StoredDocument, read_document
-from ..book import Book
+from ..addresses import to
+from ..book import Book, Column
 from ..prose import Entry, Prose
+from ..rows import Rows
+from .showing import plain
 
 FACTORS = "factors.json"
+_FACTOR = (
+    Column("number", "Factor"), Column("share", "Share", "quantity"), Column("twin", "On a random twin", "quantity"),
+    Column("shuffled", "Of shuffled units", "quantity"), Column("size", "Size", "quantity"),
+    Column("attribution", "Gives to the logit", "quantity"), Column("taken_out", "Taken out", "quantity"),
+    Column("control", "As much of a shuffled direction", "quantity"),
+)  # fmt: skip
+_CLASS = (
+    Column("number", "Factor"), Column("name", "Class"), Column("change", "Its logit, factor taken out", "quantity"),
+    Column("control", "Shuffled direction", "quantity"),
+)  # fmt: skip
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _PLAIN = "#808080"
 
@@ -50,24 +63,45 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
     )  # fmt: skip
     book.site(network, factored.site, meaning=factored.meaning)
     name = f"f{len(book.factors)}"
-    cards = [_card(book, stored, card) for card in factored.cards]
+    rows = Rows(book, run, "factors", f"Factors of {factored.site}", FACTORS, _FACTOR)
+    classes = Rows(book, run, "speaks", "Classes that factors speak for", FACTORS, _CLASS)
+    of_all = map(plain, (factored.explained, factored.twin, factored.shuffled))
+    together = rows.add("all", ["all", *of_all, None, None, None, None])
+    cards = [_card(book, stored, card, rows, classes) for card in factored.cards]
+    rows.enter()
+    classes.enter()
     book.factors.append({
         "id": name, "title": f"Factors of {factored.network.name}, {factored.site}", "run": run, "network": network,
         "site": factored.site, "kind": factored.kind, "output": factored.output, "of_one": factored.of_one,
-        "explained": _plain(factored.explained), "twin": _plain(factored.twin), "shuffled": _plain(factored.shuffled),
+        "explained": plain(factored.explained), "twin": plain(factored.twin), "shuffled": plain(factored.shuffled),
+        "table": together,
         "elbow": None if factored.elbow is None else msgspec.to_builtins(factored.elbow),
         "factors": [{key: card[key] for key in ("number", "colour", "hatch")} for card in cards],
     })  # fmt: skip
     book.series[f"factors:{name}:cards"] = cards
     book.series[f"factors:{name}:pictures"] = [_picture(book, stored, picture) for picture in factored.pictures]
-    return _prose(stored, pre, name)
+    return _prose(stored, pre, name, to("table", rows.id))
 
 
-def _card(book: Book, stored: StoredDocument[Factored], card: FactorCard) -> dict[str, Any]:
+def _card(
+    book: Book, stored: StoredDocument[Factored], card: FactorCard, rows: Rows, classes: Rows
+) -> dict[str, Any]:
     """A card as the page holds it; what is no colour or hatching of ours is plain, whatever the file says."""
-    return book.placed(card, stored) | {
+    effect = card.effect
+    table = rows.add(str(card.number), [
+        str(card.number), plain(card.share), plain(card.twin), plain(card.shuffled), plain(card.size),
+        *(map(plain, (effect.attribution, effect.taken_out, effect.control)) if effect else (None, None, None)),
+    ])  # fmt: skip
+    speaks = [
+        classes.add(f"{card.number}: {one.name}", [str(card.number), one.name, plain(one.change), plain(one.control)])
+        for one in card.classes
+    ]
+    placed = book.placed(card, stored)
+    return placed | {
         "colour": card.colour if _COLOUR.fullmatch(card.colour) else _PLAIN,
         "hatch": card.hatch if card.hatch in FACTOR_HATCHES else "level",
+        "classes": [one | {"table": row} for one, row in zip(placed["classes"], speaks, strict=True)],
+        "table": table,
     }
 
 
@@ -76,10 +110,10 @@ def _picture(book: Book, stored: StoredDocument[Factored], picture: FactoredPict
     return book.placed(picture, stored) | {"alone": alone}
 
 
-def _prose(stored: StoredDocument[Factored], pre: str, name: str) -> Prose:
+def _prose(stored: StoredDocument[Factored], pre: str, name: str, source: str) -> Prose:
     factored = stored.document
     told: dict[str, Any] = {
-        "f": factored, "id": name, "command": command_of(stored.manifest),
+        "f": factored, "id": name, "source": source, "command": command_of(stored.manifest),
         "unfinished": stored.unfinished, "pre": pre, "limit": LIMITS | {"left_out": 60},
         "together": [
             ("All factors", "main", factored.explained),
@@ -99,7 +133,3 @@ def _prose(stored: StoredDocument[Factored], pre: str, name: str) -> Prose:
         ),
         title=f"Factors of {factored.site} in {factored.network.name}",
     )
-
-
-def _plain(quantity: Quantity | None) -> Any:
-    return None if quantity is None else msgspec.to_builtins(quantity)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from markupsafe import Markup
 
 from ....records import BadInput, Maps
@@ -16,8 +15,10 @@ from ...charts import beside_rows
 from ...pages import environment
 from ...phrases import LIMITS, command_of
 from ...seeing.stored import StoredDocument, read_document
+from ..addresses import to
 from ..book import Book
 from ..prose import Entry, Prose
+from .figures import Figures
 
 MAPS = "maps.json"
 #: A coordinate in a page is a whole number up to this: finer than any screen, and short to write.
@@ -58,28 +59,30 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
         command=command_of(stored.manifest), problems=[stored.unfinished] if stored.unfinished else [],
     )  # fmt: skip
     name = f"m{len(book.maps)}"
+    figures = Figures(book, run, MAPS)
     book.maps.append({
         "id": name, "title": f"Maps of {maps.network.name}", "run": run, "network": network, "n": len(maps.examples),
         "laid_out": maps.laid_out, "groups": maps.groups,
         "sites": [
             {"site": site.site, "meaning": site.meaning, "units": site.units,
-             "figures": msgspec.to_builtins(site.figures)}
+             "figures": figures.add(site.figures, site.site)}
             for site in maps.maps
         ],
     })  # fmt: skip
+    figures.enter()
     groups = [group if 0 <= group < len(maps.groups) else -1 for group in maps.group_of]
     book.series[f"map:{name}:groups"] = _blocks(groups)
     for k, site in enumerate(maps.maps):
         book.site(network, site.site, meaning=site.meaning, units=site.units)
         book.series[f"map:{name}:{k}"] = _blocks([_whole(value) for point in site.points for value in point], 2)
     book.series[f"map:{name}:examples"] = [book.placed(example, stored) for example in maps.examples]
-    return _prose(stored, pre, name)
+    return _prose(stored, pre, name, to("table", figures.table))
 
 
-def _prose(stored: StoredDocument[Maps], pre: str, name: str) -> Prose:
+def _prose(stored: StoredDocument[Maps], pre: str, name: str, source: str) -> Prose:
     maps = stored.document
     told: dict[str, Any] = {
-        "maps": maps, "id": name, "rows": beside_rows, "command": command_of(stored.manifest),
+        "maps": maps, "id": name, "rows": beside_rows, "source": source, "command": command_of(stored.manifest),
         "unfinished": stored.unfinished, "pre": pre, "limit": LIMITS | {"left_out": 30},
     }  # fmt: skip
     page = environment()
