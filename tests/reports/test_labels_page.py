@@ -70,7 +70,7 @@ def run(tmp_path: Path) -> Path:
         Image.new("L", (8, 8), 90).save(folder / "artifacts" / "examples" / f"{name}.png")
     (folder / "seen.json").write_bytes(msgspec.json.encode(seen))
     job = {"overseer": "vocabulary", "pool": "max", "rate": 0.05, "twins": 5, "sent": {}}
-    manifest = {"schema": "mulligan/run/1", "command": ["mulligan", "see", "labels", EVIL], "labels": job}
+    manifest = {"schema": "mulligan/run/1", "procedure": "see-labels", "command": ["mulligan", "see", "labels", EVIL], "labels": job}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -79,7 +79,7 @@ def test_the_page_shows_labels_beside_their_controls(run) -> None:
     tree = Tree(Path(write_html(run)).read_text())
     assert "agreement of Ann" in tree.words
     assert "at most 5 % of the labels shown are expected to be false" in tree.words
-    assert "Sent elsewhere nothing" in tree.words
+    assert "Sent elsewherenothing" in tree.words
     _, series = page_data(tree)
     labels = {card["key"]: card["labels"] for card in series["features"]}
     assert labels["a:1"][0]["auc"]["value"] == 0.93

@@ -76,7 +76,14 @@ def _told(book: Book, parts: Sequence[Prose]) -> dict[str, Any]:
 
 
 def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
-    entries = [entry for part in parts for entry in part.contents_before]
+    first, others = parts[:1], parts[1:]
+    entries = [entry for part in first for entry in part.contents_before]
+    if any(run["problems"] for run in book.runs):
+        entries.append(Entry(href="#problems", text="What is missing here"))
+    entries += [
+        Entry(href=f"#{part.pre}run", text=part.title, inner=(*part.contents_before, *part.contents_after))
+        for part in others
+    ]
     inner: list[Entry] = []
     if book.features:
         inner.append(Entry(href="#/features", text="Features", note=str(len(book.features))))
@@ -88,4 +95,4 @@ def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
         entries.append(Entry(href="#learned", text=_LEARNED, inner=tuple(inner)))
     if len(book.networks) > 1:
         entries.append(Entry(href="#compared", text="Side by side"))
-    return entries + [entry for part in parts for entry in part.contents_after]
+    return entries + [entry for part in first for entry in part.contents_after]

@@ -20,10 +20,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prose:
-    """What one run says: `before` what the network learned, and `after` it, with the contents of both."""
+    """What one run says: `before` what the network learned, and `after` it, with the contents of both.
+
+    `pre` begins each of its anchors: nothing for the first run of a page.
+    """
 
     before: Markup
     after: Markup
     contents_before: tuple[Entry, ...] = ()
     contents_after: tuple[Entry, ...] = ()
     title: str = ""
+    pre: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ....records import BadInput
@@ -63,7 +64,7 @@ def add_run(book: Book, folder: Path, pre: str) -> list[Prose]:
             f"this run has no {next(iter(SOURCES))}, nor any other of {documents}", where=folder,
             fix="give the folder of a finished run, or resume this one to its end",
         )  # fmt: skip
-    return [add(book, folder, pre) for add in found]
+    return [replace(add(book, folder, pre), pre=pre) for add in found]
 
 
 def name_book(book: Book) -> None:
