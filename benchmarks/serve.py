@@ -11,6 +11,9 @@ them, two people label features, one label a second each.
 Latency is from before the request is written until the whole answer is read. The load speaks HTTP by itself over plain
 streams: with httpx2, 200 readers took more than a core, and what was measured was the load. "late start" says by how
 much it still fell behind its own clock.
+
+"control" is what this machine allows at the same time: 50 of the readers also ask, once a second, a second server that
+does nothing but send the bytes of one such part back. Where its latency is high, so is everybody's.
 """
 
 from __future__ import annotations
@@ -85,6 +88,27 @@ def make_run(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+def control() -> None:
+    """The child that answers every request with the same 60 KB, as quickly as Python's streams can; prints its port."""
+    body = random.Random(0).randbytes(60_000)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(answer)
+                await writer.drain()
+        except (OSError, EOFError):
+            writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
+
+    asyncio.run(run())
+
+
 class Connection:
     """One kept connection to the server."""
 
@@ -115,8 +139,8 @@ class Connection:
 class Load:
     """All readers and writers, in one process with one loop."""
 
-    def __init__(self, base: str, token: str, seconds: float) -> None:
-        self.base, self.token, self.seconds = base, token, seconds
+    def __init__(self, base: str, token: str, seconds: float, control: int) -> None:
+        self.base, self.token, self.seconds, self.control = base, token, seconds, control
         self.taken: dict[str, list[float]] = defaultdict(list)
         self.late: list[float] = []
         self.errors: list[str] = []
@@ -129,12 +153,14 @@ class Load:
         begin = time.perf_counter() + 1
         host, _, port = self.base.removeprefix("http://").partition(":")
         people = [Connection(host, int(port)) for _ in range(readers + 2)]
+        beside = [Connection(host, self.control) for _ in range(readers // 4)]
         await asyncio.gather(
             *(self._reader(client, at[1], index, number, begin) for number, client in enumerate(people[2:])),
+            *(self._beside(client, number, begin) for number, client in enumerate(beside)),
             self._writer(people[0], index, "Ann", begin),
             self._writer(people[1], index, "Ben", begin),
         )
-        for client in people:
+        for client in (*people, *beside):
             client.close()
 
     async def _reader(self, client: Connection, data: str, index: dict[str, Any], number: int, begin: float) -> None:
@@ -151,6 +177,12 @@ class Load:
                 "index": f"{data}/index.json",
             }[kind]
             await self._ask(client, kind, due, "GET", path)
+            due += 1
+
+    async def _beside(self, client: Connection, number: int, begin: float) -> None:
+        due = begin + random.Random(f"control {number}").random()
+        while due < begin + self.seconds:
+            await self._ask(client, "control", due, "GET", "/")
             due += 1
 
     async def _writer(self, client: Connection, index: dict[str, Any], name: str, begin: float) -> None:
@@ -179,9 +211,9 @@ class Load:
             self.taken[kind].append(time.perf_counter() - start)
 
 
-def load(base: str, token: str, readers: int, seconds: float) -> None:
+def load(base: str, token: str, readers: int, seconds: float, control: int) -> None:
     """The child that loads the server; prints what it found."""
-    run = Load(base, token, seconds)
+    run = Load(base, token, seconds, control)
     asyncio.run(run.run(readers))
     print(json.dumps({"taken": run.taken, "late": run.late, "errors": run.errors}))
 
@@ -191,8 +223,10 @@ def measure(folder: Path, readers: int, seconds: float) -> dict[str, dict[str, t
     words = [sys.executable, "-m", "mulligan.apps.cli", "serve", str(folder / "runs"), "--port", "0"]
     reviews = folder / f"{time.time_ns()}.sqlite"
     server = subprocess.Popen([*words, "--reviews", str(reviews)], stderr=subprocess.PIPE, text=True)
+    beside = subprocess.Popen([sys.executable, __file__, "--control"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stderr is not None
+        assert beside.stdout is not None
         told = re.search(r"(http://\S+)/\?token=(\S+)", server.stderr.readline())
         assert told is not None
         base, token = told.groups()
@@ -202,15 +236,17 @@ def measure(folder: Path, readers: int, seconds: float) -> dict[str, dict[str, t
         process = psutil.Process(server.pid)
         before = sum(process.cpu_times()[:2])
         words = [sys.executable, __file__, "--load", base, token, str(readers), str(seconds)]
+        words.append(beside.stdout.readline().strip())
         done = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True)
         busy = sum(process.cpu_times()[:2]) - before
         memory = process.memory_info().rss / 2**20
     finally:
-        server.terminate()
-        server.wait()
+        for child in (server, beside):
+            child.terminate()
+            child.wait()
     found = json.loads(done.stdout)
     values = {kind: _latencies(taken) for kind, taken in found["taken"].items()}
-    asked = sum(map(len, found["taken"].values())) + len(found["errors"])
+    asked = sum(len(taken) for kind, taken in found["taken"].items() if kind != "control") + len(found["errors"])
     values["all"] = {
         "requests": (asked, "requests"), "errors": (len(found["errors"]), "requests"),
         "server's processor time": (busy / seconds, "cores"), "server's resident memory": (memory, "MiB"),
@@ -235,11 +271,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--again", action="store_true", help="measure what is in the ledger, too")
     parser.add_argument("--try", dest="trying", action="store_true", help="measure once, and write nothing")
-    parser.add_argument("--load", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--load", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--control", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.load:
-        base, token, readers, seconds = given.load
-        load(base, token, int(readers), float(seconds))
+        base, token, readers, seconds, port = given.load
+        load(base, token, int(readers), float(seconds), int(port))
+        return
+    if given.control:
+        control()
         return
     case = Case(
         NAME.format(readers=given.readers, seconds=given.seconds), "all", given.repeats,

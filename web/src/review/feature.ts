@@ -24,12 +24,15 @@ export class ReviewFeature extends ReviewElement {
   @state() private now: FeatureState | null = null;
   @state() private busy = false;
   @state() private complaint = "";
+  /** What was typed and could not be written: it stays in its fields. */
+  private typed: { settling: boolean; text: string; note: string } | null = null;
   private of = "";
 
   protected override willUpdate(): void {
     if (this.of === this.key || !this.reviews) return;
     this.of = this.key;
     this.now = null;
+    this.typed = null;
     this.complaint = "";
     void this.load();
   }
@@ -54,12 +57,13 @@ export class ReviewFeature extends ReviewElement {
   }
 
   private form(now: FeatureState): TemplateResult {
+    const typed = this.typed?.settling ? null : this.typed;
     return html`<form class="rv-form" @submit=${this.save}>
       <label for="rv-text">${now.mine ? "Your label, to change" : "Your label"}</label>
-      <input id="rv-text" name="text" type="text" maxlength="300" autocomplete="off" .value=${now.mine?.text ?? ""} aria-describedby="rv-how">
+      <input id="rv-text" name="text" type="text" maxlength="300" autocomplete="off" .value=${typed?.text ?? now.mine?.text ?? ""} aria-describedby="rv-how">
       <small id="rv-how">What do the pictures have in common? A few plain words.</small>
       <label for="rv-note">Note <small>(if there is more to say)</small></label>
-      <textarea id="rv-note" name="note" rows="2" maxlength="2000" .value=${now.mine?.note ?? ""}></textarea>
+      <textarea id="rv-note" name="note" rows="2" maxlength="2000" .value=${typed?.note ?? now.mine?.note ?? ""}></textarea>
       <div class="rv-line"><button class="main" ?disabled=${this.busy}>${now.mine ? "Change" : "Save"}</button>
         <button type="button" ?disabled=${this.busy} @click=${this.cannotTell}>I cannot tell</button></div>
     </form>`;
@@ -87,13 +91,14 @@ export class ReviewFeature extends ReviewElement {
   }
 
   private settling(now: FeatureState): TemplateResult {
+    const typed = this.typed?.settling ? this.typed : null;
     return html`<form class="rv-form" @submit=${this.settle}>
       <label for="rv-wording">Settle it: the wording that stands</label>
-      <input id="rv-wording" name="text" type="text" maxlength="300" list="rv-texts" autocomplete="off" required .value=${now.labels[0]?.text ?? ""}>
+      <input id="rv-wording" name="text" type="text" maxlength="300" list="rv-texts" autocomplete="off" required .value=${typed?.text ?? now.labels[0]?.text ?? ""}>
       <datalist id="rv-texts">${now.labels.map((label) => html`<option value=${label.text}></option>`)}</datalist>
       <label><input type="checkbox" name="same"> The labels say the same in other words</label>
       <label for="rv-why">Why</label>
-      <textarea id="rv-why" name="note" rows="2" maxlength="2000"></textarea>
+      <textarea id="rv-why" name="note" rows="2" maxlength="2000" .value=${typed?.note ?? ""}></textarea>
       <div class="rv-line"><button ?disabled=${this.busy}>Settle</button></div>
     </form>`;
   }
@@ -106,6 +111,7 @@ export class ReviewFeature extends ReviewElement {
       this.complaint = "Write a label, or say that you cannot tell.";
       return;
     }
+    this.typed = { settling: false, text, note: String(form.get("note")) };
     void this.send((reviews, now) => reviews.label(this.key, text, String(form.get("note")), now.revision), true);
   };
 
@@ -118,6 +124,7 @@ export class ReviewFeature extends ReviewElement {
     event.preventDefault();
     const form = new FormData(event.target as HTMLFormElement);
     const [text, note, same] = [String(form.get("text")), String(form.get("note")), form.has("same")];
+    this.typed = { settling: true, text, note };
     void this.send((reviews, now) => reviews.resolve(this.key, text, note, same, now.settled_by ?? 0), false);
   };
 
@@ -126,9 +133,9 @@ export class ReviewFeature extends ReviewElement {
     this.complaint = "";
     try {
       this.now = await write(this.reviews!, this.now!);
+      this.typed = null;
       if (leads) this.saved?.();
     } catch (error) {
-      // What was typed stays in its field: lit writes a field only when what it shows has changed.
       if (error instanceof Conflict) this.now = { ...this.now!, ...(error.current as FeatureState) };
       this.complaint = error instanceof Error ? error.message : String(error);
     } finally {
