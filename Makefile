@@ -6,14 +6,20 @@ BIN := $(VENV)/bin
 VISION := .venv-vision
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-vision check lock web clean
+.PHONY: demo chromium test test-vision check lock web clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready chromium
 	$(BIN)/python -m pytest
 	$(MAKE) test-vision
+
+# Pages are tested in Debian's Chromium: installed where that is possible, else these tests are skipped, and it is said.
+chromium:
+	@test -x /usr/bin/chromium \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } \
+	  || echo "*** NO CHROMIUM at /usr/bin/chromium: TESTS OF PAGES ARE SKIPPED. Install Debian's package chromium to run them. ***"
 
 # timm and torchvision are not in .venv: they are laid over it for these tests alone.
 test-vision: $(VENV)/.ready $(VISION)/.ready
