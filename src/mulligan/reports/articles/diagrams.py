@@ -38,7 +38,7 @@ KINDS = {
     "card": Kind(needed=("key",), allowed=("run",)),
     "features": Kind(),
     "factors": Kind(needed=("run",), document="factors"),
-    "atlas": Kind(needed=("run",), allowed=("of-class", "x", "y", "z"), document="atlas"),
+    "atlas": Kind(needed=("run",), allowed=("level", "of-class", "x", "y", "z"), document="atlas"),
     "map": Kind(needed=("run",), allowed=("at",), document="maps"),
     "links": Kind(),
     "compare": Kind(),
