@@ -1,6 +1,6 @@
 // What a page's data looks like (format "mulligan/page/1"). src/mulligan/reports/page/ writes it.
 
-import type { AtlasEntry, FactorsEntry, MapEntry } from "./explored";
+import type { AtlasEntry, Beside, FactorsEntry, MapEntry } from "./explored";
 
 export interface Quantity {
   value: number;
@@ -36,6 +36,14 @@ export interface RunEntry {
   created: string;
   command: string;
   problems: string[];
+  /** Of an audit: what is laid beside another's. */
+  audit: {
+    verdict: "pass" | "fail" | "inconclusive";
+    word: string;
+    headline: string;
+    data: { source: string; identity: string; n: number };
+    figures: Beside[];
+  } | null;
 }
 
 export interface FindingEntry {

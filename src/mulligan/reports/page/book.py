@@ -85,7 +85,7 @@ class Book:
         """Enter a run; returns its number."""
         self.runs.append({
             "id": f"r{len(self.runs)}", "procedure": str(manifest.get("procedure", "")), "folder": folder.name,
-            "network": network, "created": created, "command": command, "problems": list(problems),
+            "network": network, "created": created, "command": command, "problems": list(problems), "audit": None,
         })  # fmt: skip
         return len(self.runs) - 1
 

@@ -14,6 +14,7 @@ from ...reading import Stored, read_run
 from ..book import Book, Card, Column, alias, keyed
 from ..prose import Prose
 from ..rows import Reference, Rows
+from .audit_compared import add_compared
 from .audit_findings import add_checks, add_findings
 from .audit_prose import prose
 from .showing import Showing, plain
@@ -50,6 +51,7 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
     )  # fmt: skip
     add_findings(book, stored, network, run)
     add_checks(book, stored, run)
+    add_compared(book, stored, run)
     _Audit(book, stored, network, run, problems).add()
     book.runs[run]["problems"] = problems
     return prose(stored, pre, run, book, network)
