@@ -180,7 +180,7 @@ def _link_open(renderer: Any, tokens: Sequence[Token], at: int, options: Any, en
 def _footnote_ref(_: Any, tokens: Sequence[Token], at: int, __: Any, ___: Any) -> Markup:
     number, again = tokens[at].meta["id"] + 1, tokens[at].meta["subId"]
     anchor = f"{number}:{again}" if again else str(number)
-    return Markup('<sup class="note"><a href="#note-{}" id="noted-{}">{}</a></sup>').format(number, anchor, number)
+    return Markup('<sup class="noted"><a href="#note-{}" id="noted-{}">{}</a></sup>').format(number, anchor, number)
 
 
 def _footnotes_open(*_: Any) -> Markup:
