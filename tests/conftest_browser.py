@@ -1,7 +1,7 @@
 """A headless Chromium for tests of pages. Import the fixtures into a folder's conftest.py; mark tests with `browser`.
 
-`make test` installs Debian's Chromium where it can. Tests that use it are skipped, with the reason, only where it is not at
-/usr/bin/chromium, and never in CI.
+`make test` installs Debian's Chromium where it can. Tests that use it are skipped, with the reason, only where it is
+not at /usr/bin/chromium, and never in CI.
 """
 
 from __future__ import annotations
@@ -61,8 +61,13 @@ class Opener:
         self._browser = browser
         self._contexts = []
 
-    def __call__(self, url: str | Path, *, width: int = 1280, height: int = 900, scheme: str = "light") -> Opened:
-        context = self._browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def __call__(
+        self, url: str | Path, *, width: int = 1280, height: int = 900, scheme: str = "light", unguarded: bool = False
+    ) -> Opened:
+        """`unguarded`: without the page's own policy, for tests that must run scripts of theirs in it."""
+        context = self._browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=unguarded
+        )
         self._contexts.append(context)
         opened = Opened(context.new_page())
         page = opened.page

@@ -52,11 +52,13 @@ class Pictures:
         stored: where the pictures come from.
         shared: the pictures that the page defines once and uses by key, in the order of first use.
         left_out: how many pictures were not shown because the page was full.
+        pre: begins each key, where one page shows the pictures of several runs.
     """
 
     stored: Folder
     shared: dict[str, Picture] = field(default_factory=dict)
     left_out: int = 0
+    pre: str = ""
     _by_path: dict[str, Picture | str] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -88,7 +90,7 @@ class Pictures:
         except _UNREADABLE:
             return "the picture cannot be read"
         self._bytes += len(data)
-        key = "p" + hashlib.sha256(data).hexdigest()[:16]
+        key = f"{self.pre}p" + hashlib.sha256(data).hexdigest()[:16]
         uri = f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
         return Picture(key=key, uri=uri, width=width, height=height)
 

@@ -22,7 +22,7 @@ def prose(stored: Stored, pre: str, run: int, book: Book, network: int) -> Prose
     decision = decide(findings, stored.fail_on)
     told = {
         "findings": findings, "description": description, "manifest": stored.manifest, "decision": decision,
-        "how_hard": how_hard(findings), "pictures": Pictures(stored), "captions": captions, "shades": shades,
+        "how_hard": how_hard(findings), "pictures": Pictures(stored, pre=pre), "captions": captions, "shades": shades,
         "extra": extra, "extra_left": extra_left, "config": tuple(flat(stored.manifest.get("config"))),
         "command": command_of(stored.manifest), "coverage": tuple(flat(findings.coverage)),
         "input": tuple(flat(findings.network.input)), "limit": LIMITS, "pre": pre, "run": run,
