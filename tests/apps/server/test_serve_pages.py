@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -14,7 +15,8 @@ import pytest
 import reports_builder
 from serve_samples import Client, client, identity, seen_run
 
-from mulligan.apps.server import bind_report
+from mulligan.apps.server import Books, Shelf, bind_report
+from mulligan.apps.server.books import BeingMade
 from mulligan.apps.server.contents import _addresses
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
@@ -153,6 +155,56 @@ def test_many_who_ask_at_once_wait_for_one_piece_of_work(runs: Path) -> None:
         # And what is packed once is kept.
         assert found.get("/runs/first/index.json").status_code == 200
         assert len(made) == 1
+
+
+def test_a_page_that_takes_long_says_so_and_comes(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mulligan.apps.server.site.PATIENCE", 0.1)
+    go = threading.Event()
+
+    def slow(folders: Sequence[Path], base: str) -> tuple[str, bytes, Sequence[bytes]]:
+        if folders[0].name == "first":
+            assert go.wait(20)
+        return bind_report(folders, base)
+
+    with client([runs], None, bind=slow) as found:
+        making = found.get("/runs/first/")
+        assert (making.status_code, making.headers["refresh"]) == (202, "2")
+        assert "being made" in making.text
+        assert found.get("/").status_code == 200
+        go.set()
+        assert found.get("/runs/first/index.json").status_code == 200
+        assert found.get("/runs/first/").status_code == 200
+
+
+def test_the_server_ends_while_a_page_is_made(runs: Path) -> None:
+    go = threading.Event()
+
+    def stuck(folders: Sequence[Path], base: str) -> tuple[str, bytes, Sequence[bytes]]:
+        go.wait(60)
+        raise RuntimeError
+
+    async def asked() -> None:
+        with pytest.raises(BeingMade):
+            await Books(stuck, writable=False).get(Shelf([runs]).look().runs[:1], patience=0.2)
+
+    began = time.monotonic()
+    asyncio.run(asked())
+    assert time.monotonic() - began < 10
+    go.set()
+
+
+def test_a_run_that_could_not_be_shown_is_tried_again(runs: Path) -> None:
+    tries: list[int] = []
+
+    def once(folders: Sequence[Path], base: str) -> tuple[str, bytes, Sequence[bytes]]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("gone for a moment")
+        return bind_report(folders, base)
+
+    with client([runs], None, bind=once) as found:
+        assert found.get("/runs/first/").status_code == 500
+        assert found.get("/runs/first/").status_code == 200
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

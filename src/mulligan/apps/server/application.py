@@ -18,6 +18,9 @@ from .reviews import ReviewLog
 from .shelf import Shelf
 from .site import Site, problem_page
 
+#: Bytes of pictures on a served page: eight times what fits into one that is opened from disk.
+PICTURES = 128_000_000
+
 
 def application(
     shelf: Shelf, log: ReviewLog | None, *, hosts: Hosts, token: str, bind: Binder | None = None, memory: int = MEMORY
@@ -40,9 +43,10 @@ def application(
 
 def bind_report(folders: Sequence[Path], base: str) -> tuple[str, bytes, Sequence[bytes]]:
     """The report's page of these runs, its index and chunks, its data under `base`."""
-    from ...reports.page import html, open_runs, pack, served
+    from ...reports.page import Book, html, open_runs, pack, served
+    from ...reports.page.pictures import PictureStore
 
-    book, parts = open_runs(folders)
+    book, parts = open_runs(folders, book=Book(pictures=PictureStore(budget=PICTURES)))
     packed = pack(book)
     return html(book, parts, data=served(), base=base), packed.index, packed.chunks
 

@@ -8,9 +8,9 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import msgspec
@@ -49,12 +49,16 @@ class Bound:
 Binder = Callable[[Sequence[Path], str], tuple[str, bytes, Sequence[bytes]]]
 
 
+class BeingMade(Exception):
+    """The page is not there yet; it is being made, and who asks again will have it."""
+
+
 @dataclass(slots=True)
 class _Kept:
     bound: Bound | None = None
-    stamp: Any = None
+    stamp: object = None
     checked: float = -1e9
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    work: asyncio.Task[None] | None = None
 
 
 class Books:
@@ -70,24 +74,36 @@ class Books:
         # One page is packed at a time: it takes a core, and memory for pictures.
         self._packing = threading.Lock()
 
-    async def get(self, places: Sequence[Place]) -> Bound:
-        """The page of these runs as they are now. Several readers who ask at once wait for one and the same work."""
+    async def get(self, places: Sequence[Place], *, patience: float | None = None) -> Bound:
+        """The page of these runs as they are now. Several readers who ask at once wait for one and the same work.
+
+        Raises:
+            BeingMade: if it takes longer than `patience`, in seconds; the work goes on.
+        """
         key = tuple(place.id for place in places)
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
-        now = asyncio.get_running_loop().time()
-        if kept.bound is not None and now - kept.checked < FRESH:
-            return kept.bound
-        async with kept.lock:
-            if kept.bound is not None and now <= kept.checked:
-                return kept.bound
-            stamp = await anyio.to_thread.run_sync(lambda: [(str(p.folder), stamp_of(p.folder)) for p in places])
-            if kept.bound is None or stamp != kept.stamp:
-                kept.bound = await anyio.to_thread.run_sync(self._make, places, stamp)
-                kept.stamp = stamp
-            kept.checked = asyncio.get_running_loop().time()
-        self._forget(key)
+        if kept.bound is None or asyncio.get_running_loop().time() - kept.checked >= FRESH:
+            if kept.work is None or kept.work.done():
+                kept.work = asyncio.create_task(self._renew(key, kept, places))
+            work = kept.work
+            await asyncio.wait((work,), timeout=patience)
+            if not work.done():
+                raise BeingMade
+            work.result()
+        assert kept.bound is not None
         return kept.bound
+
+    async def _renew(self, key: tuple[str, ...], kept: _Kept, places: Sequence[Place]) -> None:
+        """Look whether the runs have changed; if so, or for the first time, make their page."""
+        # A thread that is given up at the server's end goes on until the process does, and holds nothing.
+        run = partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
+        stamp = await run(lambda: [(str(place.folder), stamp_of(place.folder)) for place in places])
+        if kept.bound is None or stamp != kept.stamp:
+            kept.bound = await run(self._make, places, stamp)
+            kept.stamp = stamp
+        kept.checked = asyncio.get_running_loop().time()
+        self._forget(key)
 
     def version(self, ids: Sequence[str], version: str) -> Bound | None:
         """The page of these runs if it is at hand in this version."""
@@ -103,9 +119,9 @@ class Books:
         for old in list(self._kept):
             if held <= self._memory:
                 break
-            bound = self._kept[old].bound
-            if old != key and not self._kept[old].lock.locked():
-                held -= bound.size if bound else 0
+            kept = self._kept[old]
+            if old != key and (kept.work is None or kept.work.done()):
+                held -= kept.bound.size if kept.bound else 0
                 del self._kept[old]
 
     def _make(self, places: Sequence[Place], stamp: object) -> Bound:

@@ -24,13 +24,15 @@ from starlette.routing import Route
 from ...records import BadInput
 from ...reports.pages import finalize
 from ...reports.shell import policy
-from .books import Books, Bound
+from .books import BeingMade, Books, Bound
 from .heads import Head, Heads
 from .shelf import Place, Shelf
 
 _log = logging.getLogger(__name__)
 #: Runs on one page at most.
 SIDE_BY_SIDE = 8
+#: Seconds after which a page that is still being made says so.
+PATIENCE = 3.0
 #: A page whose address names its version never changes.
 _FOREVER = "private, max-age=31536000, immutable"
 
@@ -91,7 +93,10 @@ class Site:
 
     async def page(self, request: Request) -> Response:
         """One page for one run, or for several whose ids are joined by commas."""
-        bound = await self.bound(request)
+        try:
+            bound = await self.bound(request, patience=PATIENCE)
+        except BeingMade:
+            return _html(_render("making.html.j2", book=request.path_params["book"]), 202, {"Refresh": "2"})
         return _zipped(request, bound.html, "text/html; charset=utf-8", {"Content-Security-Policy": _page_policy()})
 
     async def index(self, request: Request) -> Response:
@@ -112,22 +117,24 @@ class Site:
         return _data(request, data, tag, "text/javascript; charset=utf-8")
 
     # Finding
-    async def bound(self, request: Request) -> Bound:
+    async def bound(self, request: Request, *, patience: float | None = None) -> Bound:
         """The page that an address names, in the version that it names if it does."""
         book, version = request.path_params["book"], request.path_params.get("version")
         if version is not None:
             found = self._books.version(book.split(","), version)
             if found is not None:
                 return found
-        bound = await self.open(await self.places(book))
+        bound = await self.open(await self.places(book), patience)
         if version is not None and bound.version != version:
             raise HTTPException(404, "The run has changed since this page was opened: load the page again.")
         return bound
 
-    async def open(self, places: Sequence[Place]) -> Bound:
+    async def open(self, places: Sequence[Place], patience: float | None = None) -> Bound:
         """Their page. What is wrong with a run is told by its page; if there can be none, a sentence says why."""
         try:
-            return await self._books.get(places)
+            return await self._books.get(places, patience=patience)
+        except BeingMade:
+            raise
         except BadInput as error:
             raise HTTPException(422, str(error)) from error
         except Exception as error:
@@ -186,8 +193,9 @@ def _home_policy() -> str:
     )
 
 
-def _html(page: bytes, status: int = 200) -> Response:
-    return Response(page, status, {"Content-Security-Policy": _home_policy()}, "text/html; charset=utf-8")
+def _html(page: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    policy = {"Content-Security-Policy": _home_policy()}
+    return Response(page, status, policy | (headers or {}), "text/html; charset=utf-8")
 
 
 @cache
