@@ -114,8 +114,8 @@ def _unit(
     drives = tuple(
         Drive(
             site=site, unit=unit, output=classes[int(drawn.integers(len(classes)))],
-            confirmed=bool(drawn.random() < 0.8), attribution=_logit(float(drawn.normal())), ablation=_logit(float(drawn.normal())),
-            control=_logit(0.01),
+            confirmed=bool(drawn.random() < 0.8), attribution=_logit(float(drawn.normal())),
+            ablation=_logit(float(drawn.normal())), control=_logit(0.01),
         )
         for _ in range(DRIVES)
     )  # fmt: skip
