@@ -6,7 +6,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { amend, to } from "../router";
 import { brief, number, plural } from "../words";
 import { PageElement } from "./element";
-import { networkTag } from "./naming";
+import { networkKey, networkTag } from "./naming";
 import { picture } from "./picture";
 import { find } from "./search";
 import { Windowed } from "./windowing";
@@ -58,6 +58,7 @@ export class Classes extends PageElement {
         <label>Order <select name="sort" @change=${(event: Event) => this.ask({ sort: value(event) })}>
           ${Object.entries(ORDERS).map(([key, text]) => html`<option value=${key} .selected=${key === this.sort}>${text}</option>`)}</select></label></form>
       <p class="count" role="status">${this.order.length === all ? plural(all, "class", "classes") : `${number(this.order.length)} of ${plural(all, "class", "classes")}`}</p>
+      ${networkKey(this.book)}
       <div class="window cells ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
         <ul role="list" aria-label="Classes">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul></div>`;
   }
@@ -69,6 +70,6 @@ export class Classes extends PageElement {
     return html`<li style=${this.list.place(at)} aria-setsize=${this.order.length} aria-posinset=${at + 1}>
       <a href=${to("class", key[i]!)} data-i=${at} tabindex=${at === this.list.current ? 0 : -1}>
         <span class="shot">${picture(pictures[i]!, "")}</span>
-        <span class="told"><bdi>${brief(name[i]!)}</bdi>${networkTag(this.book, network[i]!)}<small>${told.join(", ")}</small></span></a></li>`;
+        <span class="told"><span><bdi>${brief(name[i]!)}</bdi>${networkTag(this.book, network[i]!)}</span><small>${told.join(", ")}</small></span></a></li>`;
   }
 }

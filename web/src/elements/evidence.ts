@@ -64,7 +64,7 @@ function evidence(named: Named[], label: string, finding: Finding, first: boolea
     const unit = isShare(row.q) ? "share" : row.q.unit;
     groups.set(unit, [...(groups.get(unit) ?? []), row]);
   }
-  return html`<figure class="dots evidence" role="group" aria-label=${label}>
+  return html`<figure class="dots evidence" aria-label=${label}>
     ${[...groups.values()].map((group) => panel(group, finding))}
     ${missing.length ? html`<p class="none">Not measured: ${missing.join(", ")}.</p>` : nothing}
     ${rows.length ? html`<figcaption>${caption(rows, first)}</figcaption>` : nothing}

@@ -6,7 +6,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { amend, to } from "../router";
 import { brief, number, plural } from "../words";
 import { PageElement } from "./element";
-import { featureName, networkOf, networkTag, selectiveFor } from "./naming";
+import { featureName, networkKey, networkOf, networkTag, selectiveFor } from "./naming";
 import { picture } from "./picture";
 import { find } from "./search";
 import { Windowed } from "./windowing";
@@ -92,6 +92,7 @@ export class Features extends PageElement {
     const all = this.book.index.features.key.length;
     return html`${this.controls()}
       <p class="count" role="status">${this.order.length === all ? plural(all, "feature") : `${number(this.order.length)} of ${plural(all, "feature")}`}${this.order.length ? "" : ": nothing fits what was asked for"}</p>
+      ${networkKey(this.book)}
       <div class="window ${this.rows ? "rows" : "tiles"} ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
         <ul role="list" aria-label="Features">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul>
       </div>
@@ -134,7 +135,7 @@ export class Features extends PageElement {
     return html`<li style=${this.list.place(at)} aria-setsize=${this.order.length} aria-posinset=${at + 1}>
       <a href=${to("unit", key[i]!)} data-i=${at} tabindex=${at === this.list.current ? 0 : -1}>
         <span class="shot">${picture(pictures[i]!, "")}</span>
-        <span class="told"><bdi><code>${brief(featureName(this.book, i))}</code></bdi>${networkTag(this.book, networkOf(this.book, i))}
+        <span class="told"><span><bdi><code>${brief(featureName(this.book, i))}</code></bdi>${networkTag(this.book, networkOf(this.book, i))}</span>
         ${scores[sort] ? html`<small>${brief(sort)} ${number(score)}</small>` : nothing}
         ${told ? html`<small class=${label[i] ? "named" : ""}><bdi>${brief(told)}</bdi></small>` : nothing}</span></a></li>`;
   }

@@ -27,6 +27,13 @@ export function networkTag(book: Book, network: number): TemplateResult | typeof
   return html`<span class="tag network" title=${brief(book.index.networks[network]?.name ?? "")}>${letter(network)}</span>`;
 }
 
+/** What the letters stand for. */
+export function networkKey(book: Book): TemplateResult | typeof nothing {
+  const { networks } = book.index;
+  if (networks.length < 2) return nothing;
+  return html`<p class="count">${networks.map(({ name }, n) => html`${n ? ", " : ""}<span class="tag network">${letter(n)}</span> <bdi>${brief(name)}</bdi>`)}</p>`;
+}
+
 /** Networks are told apart by letters, as in figures. */
 export function letter(network: number): string {
   return String.fromCharCode(65 + (network % 26));

@@ -98,7 +98,7 @@ export class Page extends LitElement {
         if (this.embedded) this.scrollIntoView();
         else window.scrollTo(0, 0);
         this.querySelector<HTMLElement>(".stage h1")?.focus({ preventScroll: true });
-      } else if ((left || this.embedded || location.protocol === "about:") && hash.length > 1) {
+      } else if ((left || this.embedded || location.protocol === "about:") && hash.length > 1 && hash !== "#/") {
         const root = this.getRootNode() as Document | ShadowRoot;
         root.getElementById(decodeURIComponent(hash.slice(1)))?.scrollIntoView();
       } else if (left && !this.embedded) {

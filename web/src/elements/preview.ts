@@ -145,7 +145,7 @@ function at(book: Book, { view, of }: Address, more: TemplateResult | null): Tem
     if (i < 0) return nothing;
     const { label, picture: pictures } = book.index.features;
     const selective = selectiveFor(book, i);
-    return html`<div class="head"><span class="shot">${picture(pictures[i]!, "")}</span><div>
+    return html`<div class="head">${pictures[i] === null ? nothing : html`<span class="shot">${picture(pictures[i]!, "")}</span>`}<div>
         <p><bdi><code>${brief(featureName(book, i))}</code></bdi>${networkTag(book, networkOf(book, i))}</p>
         ${label[i] ? html`<p class="named"><bdi>${brief(label[i]!)}</bdi></p>` : nothing}
         ${selective ? html`<p><small>selective for <bdi>${brief(selective)}</bdi></small></p>` : nothing}</div></div>${more ?? nothing}`;
@@ -153,7 +153,7 @@ function at(book: Book, { view, of }: Address, more: TemplateResult | null): Tem
   const i = book.class(of);
   if (i < 0) return nothing;
   const { name, network, n, recall, picture: pictures } = book.index.classes;
-  return html`<div class="head"><span class="shot">${picture(pictures[i]!, "")}</span><div>
+  return html`<div class="head">${pictures[i] === null ? nothing : html`<span class="shot">${picture(pictures[i]!, "")}</span>`}<div>
       <p><bdi>${brief(name[i]!)}</bdi>${networkTag(book, network[i]!)}</p>
       <p><small>${recall[i] === null ? "" : `recall ${number(recall[i], 2)}`}${n[i] === null ? "" : `${recall[i] === null ? "" : ", "}${plural(n[i]!, "example")}`}</small></p></div></div>${more ?? nothing}`;
 }

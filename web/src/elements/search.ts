@@ -18,10 +18,12 @@ const RANKED = 1000;
 export function find(texts: string[], wanted: string): number[] | null {
   const needle = wanted.trim();
   if (!needle) return null;
-  const [found, info, order] = fuzzy.search(texts, needle, 1, RANKED);
+  // In the order in which they were typed first: then the best match is known.
+  let [found, info, order] = fuzzy.search(texts, needle, 0, RANKED);
+  if (!found?.length) [found, info, order] = fuzzy.search(texts, needle, 1, RANKED);
   // Signs alone are no words: those are looked for as they stand, and so is what no word was found for.
   if (!found?.length) return plain(texts, needle.toLowerCase());
-  return order ? order.map((k) => info.idx[k]!) : found;
+  return info && order ? order.map((k) => info!.idx[k]!) : found;
 }
 
 function plain(texts: string[], needle: string): number[] {

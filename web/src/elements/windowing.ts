@@ -91,6 +91,7 @@ export class Windowed implements ReactiveController {
   restart(): void {
     this.current = 0;
     this.scrolled = 0;
+    [this.from, this.to] = [0, Math.min(this.to - this.from, this.count)];
     if (this.frame) this.frame.scrollTop = 0;
   }
 
