@@ -62,11 +62,15 @@ export class LinksElement extends PageElement {
     return brief(unprefixed(key, this.networkOf(key)));
   }
 
-  private rankOf(unit: string): number {
-    const network = this.networkOf(unit);
-    const site = unprefixed(unit, network).replace(/:\d+$/, "");
-    const { name, network: of } = this.book.index.sites;
-    return name.findIndex((one, k) => one === site && of[k] === network);
+  private siteOf(unit: string): string {
+    return unit.replace(/:\d+$/, "");
+  }
+
+  /** Sites by their keys, in the order of the network as far as the page knows it. */
+  private ordered(rows: LinkRow[]): string[] {
+    const { name, network } = this.book.index.sites;
+    const known = name.map((one, k) => `${network[k] ? `${network[k]}~` : ""}${one}`);
+    return [...new Set([...known, ...rows.map(([from]) => this.siteOf(from))])];
   }
 
   protected override render() {
@@ -77,7 +81,8 @@ export class LinksElement extends PageElement {
     if (!this.units.has(at) && !this.outputs.has(at)) return html`${this.chooser(at)}<p class="missing" role="status">Nothing is known of what “${brief(at)}” drives, or what drives it. Known are:</p>
       <p>${[...this.outputs, ...this.units].slice(0, 24).map((key) => html`<button type="button" class="chip" @click=${() => this.go(key)}><bdi>${this.nameOf(key)}</bdi></button> `)}</p>`;
     const { rows, left } = around(this.rows, at);
-    const graph = drawn(rows, (unit) => this.rankOf(unit), this.book.index.sites.name.length + 1);
+    const sites = this.ordered(rows);
+    const graph = drawn(rows, (unit) => sites.indexOf(this.siteOf(unit)), sites.length);
     return html`${this.chooser(at)}
       <ul class="edge-key" aria-label="How edges are drawn">
         <li>${sample("confirmed", true)}confirmed by ablation</li><li>${sample("unconfirmed", true)}measured, not confirmed</li><li>${sample("unmeasured", true)}attribution alone, not measured</li>
@@ -85,7 +90,7 @@ export class LinksElement extends PageElement {
       <div class="scroll links-graph" tabindex="0" role="region" aria-label="What drives what around ${this.nameOf(at)}">
         <div class="graph" style=${styleMap({ width: `${graph.width}px`, height: `${graph.height}px` })}>
           ${edges(graph, this.pointed || this.node(at))}
-          ${graph.columns.map(({ rank, x }) => html`<span class="column" style=${styleMap({ left: `${x - WIDTH / 2}px`, width: `${WIDTH}px` })}><bdi><code>${brief(this.book.index.sites.name[rank] ?? "")}</code></bdi></span>`)}
+          ${graph.columns.map(({ rank, x }) => html`<span class="column" style=${styleMap({ left: `${x - WIDTH / 2}px`, width: `${WIDTH}px` })}><bdi><code>${this.nameOf(sites[rank]!)}</code></bdi></span>`)}
           ${repeat(graph.nodes, ({ key }) => key, (place) => this.place(place, at))}</div></div>
       <p class="left" role="status">${plural(rows.length, "edge")} around <bdi>${this.nameOf(at)}</bdi>${left ? `: the strongest; ${number(left)} more are left out, and all are in the table of drives` : ""}.</p>
       ${this.table(rows, at)}`;

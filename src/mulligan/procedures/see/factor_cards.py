@@ -236,7 +236,7 @@ def make_pictures(shown: Shown, picture: Dataset | None, most: int, place: Place
     """The picture that was asked about, then the example that holds most of each factor, under the factors' colours."""
     pictures = []
     if picture is not None:
-        pictures += _pictures(shown, picture, [0], place, alone_too=True)
+        pictures += _pictures(shown, picture, [0], place)
     rows = dict.fromkeys(int(shown.rows[shown.strongest(k, 1)[0]]) for k in range(len(shown.factors)))
     # Where one example holds most of several, the next strongest fill up.
     for depth in range(1, most):
@@ -250,9 +250,7 @@ def make_pictures(shown: Shown, picture: Dataset | None, most: int, place: Place
     return (*pictures, *(_pictures(shown, shown.dataset, chosen, place) if chosen else ()))
 
 
-def _pictures(
-    shown: Shown, dataset: Dataset, rows: list[int], place: Place, *, alone_too: bool = False
-) -> list[FactoredPicture]:
+def _pictures(shown: Shown, dataset: Dataset, rows: list[int], place: Place) -> list[FactoredPicture]:
     found = place(shown.factors, dataset, rows)
     pictures = []
     for number, row in enumerate(rows):
@@ -264,7 +262,6 @@ def _pictures(
         lit = [
             shown.keep(f"{name}-{k + 1}", alone(pixels, sizes[:, :, k], float(sizes[:, :, k].max())), pixels)
             for k in range(len(shown.factors))
-            if alone_too
         ]
         pictures.append(
             FactoredPicture(

@@ -39,7 +39,9 @@ class PictureStore:
     left_out: int = 0
     missing: int = 0
     _bytes: int = 0
-    _by_path: dict[tuple[Path, int | None], int | None] = field(default_factory=dict)
+    _by_path: dict[tuple[int, str, int | None], int | None] = field(default_factory=dict)
+    # Kept, so that the id of one is never that of another.
+    _folders: dict[int, Folder] = field(default_factory=dict)
     _by_content: dict[bytes, int] = field(default_factory=dict)
 
     def number(self, folder: Folder, path: str, *, side: int | None = None) -> int | None:
@@ -52,9 +54,10 @@ class PictureStore:
         Raises:
             BadInput: if the path leads out of the run's folder.
         """
-        at = (folder.inside(path), side)
+        self._folders[id(folder)] = folder
+        at = (id(folder), path, side)
         if at not in self._by_path:
-            self._by_path[at] = self._load(*at)
+            self._by_path[at] = self._load(folder.inside(path), side)
         return self._by_path[at]
 
     def _load(self, file: Path, side: int | None) -> int | None:
