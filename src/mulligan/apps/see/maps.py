@@ -22,7 +22,7 @@ def maps(
     data: Data = None,
     sites: Annotated[str | None, typer.Option(help="Globs separated by commas (default: six blocks).")] = None,
     examples: Annotated[int, typer.Option(help="Examples that the maps are made of, at most.", min=1)] = 1500,
-    shown: Annotated[int, typer.Option(help="How many of these are drawn.", min=1, max=600)] = 300,
+    shown: Annotated[int, typer.Option(help="How many of these are drawn.", min=1, max=50_000)] = 300,
     weights: Weights = None,
     classes: Classes = None,
     input: Input = None,
