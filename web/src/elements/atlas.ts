@@ -13,6 +13,7 @@ import { brief, number, plural, shown } from "../words";
 import { captionOf, effectOf, holds, labelsOf, levelAt, namesIn, pushed, pushes, pushesOf, sorted } from "./atlas_levels";
 import { AtlasPlane } from "./atlas_plane";
 import { PageElement } from "./element";
+import { byItself } from "./itself";
 import { dark } from "./marks";
 import { classLink } from "./naming";
 import { near } from "./near";
@@ -196,7 +197,7 @@ export class AtlasElement extends PageElement {
         <div class="panes" data-n=${entry.panes.length}>${entry.panes.map((_, k) => this.pane(entry, k))}</div>
         ${this.said(entry)}</div>
       <p class="keys" id="keys-${this.of}">Choose the atlas by a click or the tab key; then the wheel zooms it, too. ${KEYS}</p>
-      ${this.list(entry)}`;
+      ${this.list(entry)}${byItself(this.addressed, "atlas", this.of, { class: this.sought })}`;
   }
 
   private controls(entry: AtlasEntry): TemplateResult {

@@ -11,6 +11,7 @@ import { brief, number, plural, shown, visible } from "../words";
 import { Axis, sign, ticks, track, type Mark } from "./chart";
 import { difference, overlap, pairedClasses, pairedFigures, pairedFindings, sharedUnits, sides, type Paired, type Recalls, type Side } from "./compare_match";
 import { PageElement } from "./element";
+import { byItself } from "./itself";
 import { near } from "./near";
 import { networkName } from "./networks";
 import { picture } from "./picture";
@@ -83,7 +84,7 @@ export class CompareElement extends PageElement {
       ${this.heads(a, b)}${this.cautions(a, b)}
       ${a.run !== null && b.run !== null ? html`${this.found(a.run, b.run)}${this.figures(a.run, b.run)}${this.recalled(a.run, b.run)}`
         : html`<p class="missing">${[a, b].filter(({ run }) => run === null).map(({ network }) => networkName(this.book, network)).join(" and ")} has no audit on this page, so that verdicts, findings and figures cannot be laid side by side.</p>`}
-      ${this.shared(a, b)}`;
+      ${this.shared(a, b)}${byItself(this.addressed, "compare", "", { a: this.a || null, b: this.b === 1 ? null : this.b })}`;
   }
 
   private name({ network, run }: Side): string {

@@ -1,8 +1,8 @@
 // What 1, 2, 3... factors explain of held-out activations, and where the curve bends.
 
-import { html, nothing, svg, type TemplateResult } from "lit";
+import { html, svg, type TemplateResult } from "lit";
 import type { FactorsEntry } from "../book/explored";
-import { number, plural } from "../words";
+import { number } from "../words";
 import { niceTicks } from "./chart";
 
 export function elbow(curve: FactorsEntry["elbow"]): TemplateResult {
@@ -21,8 +21,7 @@ export function elbow(curve: FactorsEntry["elbow"]): TemplateResult {
       ${ticks.map((tick) => svg`<line x1="34" x2="300" y1=${y(tick)} y2=${y(tick)}></line><text x="29" y=${y(tick) + 3} text-anchor="end">${percent(tick)}</text>`)}
       <polyline points=${points}></polyline>
       ${shares.map((value, k) => svg`<circle class=${curve.counts[k] === curve.suggested ? "bend" : ""} cx=${x(k)} cy=${y(value)} r=${curve.counts[k] === curve.suggested ? 5 : 3}></circle><text x=${x(k)} y="106" text-anchor="middle">${curve.counts[k]}</text>`)}
-    </svg>
-    <p class="sr">${plural(shares.length, "number")} of factors were tried. ${told}</p>${nothing}`;
+    </svg>`;
 }
 
 /** A share of a whole in per cent, whole ones unless it is small. */

@@ -8,13 +8,14 @@ import { customElement, property, state } from "lit/decorators.js";
 import type { FactorCard, FactoredPicture, FactorsEntry } from "../book/explored";
 import type { Quantity } from "../book/format";
 import { amend } from "../router";
-import { brief } from "../words";
+import { brief, shown } from "../words";
 import { Axis, sign, ticks, track, type Mark } from "./chart";
 import { dots } from "./dots";
 import { PageElement } from "./element";
 import { elbow, percent } from "./elbow";
 import { exampleWords } from "./example";
 import { confirmed, factorCard } from "./factor_card";
+import { byItself } from "./itself";
 import { near } from "./near";
 import { picture } from "./picture";
 import { swatch } from "./swatch";
@@ -71,11 +72,11 @@ export class FactorsElement extends PageElement {
         <p>The effect is on <bdi>${brief(entry.output)}</bdi>, over examples of the data: what integrated gradients say that the factor gives to the logit, and what happens to the logit when the factor is taken out of the activation, beside taking out as much of a shuffled direction.</p>
         ${this.rows(entry)}
         <h3>One by one</h3>
-        ${this.cards.map((card) => html`<details class="unit" .open=${card.number === this.factor}><summary>${swatch(card)} Factor ${card.number}, share ${percent(card.share.value)} <small><bdi><code>${brief(card.feature)}</code></bdi></small></summary>${factorCard(this.book, entry, card)}</details>`)}`
+        ${this.cards.map((card) => html`<details class="unit" .open=${card.number === this.factor}><summary>${swatch(card)} Factor ${card.number}, share <span class="ci">${shown(card.share).value} ${shown(card.share).interval}</span> <small><bdi><code>${brief(card.feature)}</code></bdi></small></summary>${factorCard(this.book, entry, card)}</details>`)}`
         : html`<p class="none">There are no factors.</p>`}
       <h3>How many</h3>
       ${dots([["All factors", "main", explained, table], ["On a random twin", "control", twin, table], ["Of shuffled units", "baseline", shuffled, table]], "What all factors explain together, beside its controls")}
-      ${elbow(entry.elbow)}`;
+      ${elbow(entry.elbow)}${byItself(this.addressed, "factors", this.of, { factor: this.factor || null })}`;
   }
 
   private chip(card: FactorCard): TemplateResult {

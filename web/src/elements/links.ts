@@ -12,6 +12,7 @@ import type { Quantity, Reference } from "../book/format";
 import { amend, to } from "../router";
 import { brief, number, plural, shown, visible } from "../words";
 import { PageElement } from "./element";
+import { byItself } from "./itself";
 import { around, drawn, raises, strength, WIDTH, type Drawn, type Edge, type Place } from "./links_layout";
 import { keyLink, unprefixed } from "./naming";
 import { near } from "./near";
@@ -62,6 +63,18 @@ export class LinksElement extends PageElement {
     return brief(unprefixed(key, this.networkOf(key)));
   }
 
+  private shownAt = "";
+
+  protected override updated(): void {
+    // Where the graph is wider than the window, what is in focus is in sight.
+    const region = this.querySelector<HTMLElement>(".links-graph");
+    const node = region?.querySelector<HTMLElement>(".node[aria-current=true]");
+    const key = node?.getAttribute("aria-label") ?? "";
+    if (!region || !node || key === this.shownAt) return;
+    this.shownAt = key;
+    region.scrollLeft = node.offsetLeft + node.offsetWidth / 2 - region.clientWidth / 2;
+  }
+
   private siteOf(unit: string): string {
     return unit.replace(/:\d+$/, "");
   }
@@ -93,7 +106,7 @@ export class LinksElement extends PageElement {
           ${graph.columns.map(({ rank, x }) => html`<span class="column" style=${styleMap({ left: `${x - WIDTH / 2}px`, width: `${WIDTH}px` })}><bdi><code>${this.nameOf(sites[rank]!)}</code></bdi></span>`)}
           ${repeat(graph.nodes, ({ key }) => key, (place) => this.place(place, at))}</div></div>
       <p class="left" role="status">${plural(rows.length, "edge")} around <bdi>${this.nameOf(at)}</bdi>${left ? `: the strongest; ${number(left)} more are left out, and all are in the table of drives` : ""}.</p>
-      ${this.table(rows, at)}`;
+      ${this.table(rows, at)}${byItself(this.addressed, "links", "", { at })}`;
   }
 
   private node(key: string): string {

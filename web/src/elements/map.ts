@@ -11,6 +11,7 @@ import { amend } from "../router";
 import { brief, number, plural } from "../words";
 import { PageElement } from "./element";
 import { exampleWords } from "./example";
+import { byItself } from "./itself";
 import { dark, mark } from "./marks";
 import { near } from "./near";
 import { picture } from "./picture";
@@ -180,7 +181,7 @@ export class MapElement extends PageElement {
       <details class="listed" @toggle=${(event: Event) => { this.opened = (event.target as HTMLDetailsElement).open; }}>
         <summary>${plural(entry.n, "example")} as a list, to follow one by the keyboard</summary>
         ${this.opened ? this.list() : nothing}
-      </details>`;
+      </details>${byItself(this.addressed, "map", this.of, { at: this.examples[this.chosen]?.id ?? null })}`;
   }
 
   private legend(entry: MapEntry): TemplateResult | typeof nothing {

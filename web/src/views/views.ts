@@ -16,17 +16,20 @@ export function register(name: string, draw: View): void {
 export function view(book: Book, address: Address): TemplateResult {
   const draw = VIEWS[address.view];
   return html`<nav class="back" aria-label="Page"><a href="#/">← <span>Article</span>: ${brief(book.index.title)}</a>
-      ${listed(book).map(([name, text]) => html`<a href=${to(name)} aria-current=${address.view === name && !address.of ? "page" : nothing}>${text}</a>`)}</nav>
+      ${listed(book).map(([name, text, of]) => html`<a href=${to(name, of)} aria-current=${address.view === name && address.of === of ? "page" : nothing}>${text}</a>`)}</nav>
     ${draw ? draw(book, address) : nowhere(`There is no view named “${brief(address.view)}”.`)}`;
 }
 
-/** The views that list what the page has. */
-function listed(book: Book): [string, string][] {
-  const { features, classes, tables } = book.index;
-  const every: [string, string, number][] = [
-    ["features", "Features", features.key.length], ["classes", "Classes", classes.key.length], ["tables", "Tables", tables.length], ["glossary", "Glossary", 1],
+/** The views of what the page has: their names, how they are called, and of the first of its kind where one is named. */
+function listed(book: Book): [string, string, string][] {
+  const { features, classes, tables, factors, maps, atlases, links, networks } = book.index;
+  const first = (name: string, text: string, entries: { id: string }[]): [string, string, string, number] => [name, text, entries[0]?.id ?? "", entries.length];
+  const every: [string, string, string, number][] = [
+    ["features", "Features", "", features.key.length], ["classes", "Classes", "", classes.key.length], ["links", "Links", "", links.n],
+    first("factors", "Factors", factors), first("atlas", "Atlas", atlases), first("map", "Maps", maps),
+    ["compare", "Side by side", "", networks.length - 1], ["tables", "Tables", "", tables.length], ["glossary", "Glossary", "", 1],
   ];
-  return every.filter(([name, , n]) => n && VIEWS[name]).map(([name, text]) => [name, text]);
+  return every.filter(([name, , , n]) => n > 0 && VIEWS[name]).map(([name, text, of]) => [name, text, of]);
 }
 
 /** What an address that leads nowhere shows. */
