@@ -17,7 +17,7 @@ from mulligan.procedures.see.photograph import Request as Photograph
 from mulligan.procedures.see.photograph import see_photograph
 from mulligan.procedures.see.units import Request, prepare, see_units
 from mulligan.records import BadInput, Seen
-from mulligan.reports.seeing.cards import write_cards
+from mulligan.reports import write_html
 from mulligan.runs import Run
 
 INPUT = ImageInput(size=(16, 16), channels=1, mean=(0.5,), std=(0.25,))
@@ -75,8 +75,8 @@ def test_cards_hold_pictures_beside_examples_and_a_twin(network, dataset, tmp_pa
     assert never.portraits == ()
     assert any(left.what == "bright:2" and "never fires" in left.why for left in found.left_out)
     assert light.portraits[0].objective == "class light"
-    page = write_cards(tmp_path / "r").read_text()
-    assert "&lt;b&gt;dark" in page
+    page = write_html(tmp_path / "r").read_text()
+    assert "\\u003cb>dark" in page  # in the page's data, where "<" is an escape
     assert "<b>dark" not in page
 
 
@@ -154,7 +154,7 @@ def test_a_photograph_is_dreamt_caricatured_and_inverted(network, tmp_path) -> N
         "the photograph", "dream of mixed", "dream of mixed, random twin", "caricature of mixed",
         "caricature of mixed, random twin", "inversion of mixed", "inversion of mixed, random twin",
     ]  # fmt: skip
-    assert write_cards(tmp_path / "r").is_file()
+    assert write_html(tmp_path / "r").is_file()
     with pytest.raises(BadInput, match="nightmare"):
         see_photograph(Photograph(network=network, site="mixed", photograph=photograph, what=("nightmare",)), run)
 

@@ -28,7 +28,6 @@ from mulligan.records import (
 )
 from mulligan.reports import write_html
 from mulligan.reports.page import pictures as page_pictures
-from mulligan.reports.seeing.cards import read_seen
 
 if TYPE_CHECKING:
     from conftest_browser import Opener
@@ -164,7 +163,7 @@ def test_paths_that_lead_out_are_refused(tmp_path: Path) -> None:
     for change in ({"crop": "../../x.png"}, {"heat": "/etc/passwd"}, {"example": builder.picture(0, image="../x.png")}):
         folder = build(tmp_path / str(len(list(tmp_path.iterdir()))), cards=(card(top=(seen_at(0, **change),)),))
         with pytest.raises(BadInput, match="path in this run"):
-            read_seen(folder)
+            write_html(folder)
 
 
 def test_a_full_page_says_what_does_not_fit(cards: Path, monkeypatch: pytest.MonkeyPatch) -> None:

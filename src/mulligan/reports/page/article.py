@@ -95,4 +95,5 @@ def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
         entries.append(Entry(href="#learned", text=_LEARNED, inner=tuple(inner)))
     if len(book.networks) > 1:
         entries.append(Entry(href="#compared", text="Side by side"))
-    return entries + [entry for part in first for entry in part.contents_after]
+    entries += [entry for part in first for entry in part.contents_after]
+    return [*entries, Entry(href="#/glossary", text="Glossary")]

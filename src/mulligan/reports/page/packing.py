@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ...records import HEAT_COLOURS
+from ...records.seeing import NO_LABEL
 from ...runs import mulligan_version
 from .book import Book
 from .glossary import GLOSSARY
@@ -141,7 +142,9 @@ def pack(book: Book) -> Packed:
 
 
 def _label(card: dict[str, Any]) -> str | None:
-    return card["labels"][0]["text"] if card["labels"] else None
+    """The first name proposed that nothing speaks against."""
+    names = (label["text"] for label in card["labels"] if label["beats"] is not False)
+    return next((name for name in names if name != NO_LABEL), None)
 
 
 def _selective(features: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ....records import FACTOR_HATCHES, FactorCard, Factored, FactoredPicture
 from ....records.factors import SCHEMA
 from ...pages import environment
 from ...phrases import LIMITS, command_of
-from ...seeing.stored import StoredDocument, read_document
+from ...stored import StoredDocument, read_document
 from ..addresses import to
 from ..book import Book, Column
 from ..prose import Entry, Prose

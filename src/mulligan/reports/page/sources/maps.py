@@ -14,7 +14,7 @@ from ....records.atlas import MAPS_SCHEMA
 from ...charts import beside_rows
 from ...pages import environment
 from ...phrases import LIMITS, command_of
-from ...seeing.stored import StoredDocument, read_document
+from ...stored import StoredDocument, read_document
 from ..addresses import to
 from ..book import Book
 from ..prose import Entry, Prose

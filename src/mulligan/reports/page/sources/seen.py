@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from ....records import FeatureCard, Quantity
+from ....records import FeatureCard, Quantity, Seen
+from ....records.seeing import SCHEMA
 from ...phrases import command_of
-from ...seeing.cards import StoredSeen, read_seen
+from ...stored import StoredDocument, read_document
 from ..book import Book, Card, Column, keyed
 from ..prose import Prose
 from ..rows import Rows
@@ -21,7 +22,9 @@ _LABEL = (
     Column("key", "Feature", "feature"), Column("text", "Label"), Column("overseer", "Proposed by"),
     Column("auc", "Predicts held-out activation (AUC)", "quantity"), Column("twin", "Labels shuffled", "quantity"),
     Column("random", "On a random-weight twin", "quantity"), Column("explained", "Variance explained", "quantity"),
-    Column("p", "p", "number"), Column("agreement", "People agree", "quantity"),
+    Column("strong", "Fits so many of the strongest", "quantity"),
+    Column("ordinary", "Fits so many of ordinary ones", "quantity"), Column("p", "p", "number"),
+    Column("agreement", "People agree", "quantity"), Column("judged", "People on this one", "number"),
 )  # fmt: skip
 _STRONGEST = (
     Column("key", "Feature", "feature"), Column("class", "Class", "class"),
@@ -36,8 +39,8 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
     Raises:
         BadInput: if the run cannot be read.
     """
-    stored = read_seen(folder)
-    seen = stored.seen
+    stored = read_document(folder, _DOCUMENT, Seen, SCHEMA, command="mulligan see")
+    seen = stored.document
     network = book.network(seen.network)
     run = book.run(
         folder, {"procedure": "see"} | stored.manifest, network, created=seen.created,
@@ -50,7 +53,7 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
 class _Seen:
     """The cards of one run on their way into a book."""
 
-    def __init__(self, book: Book, stored: StoredSeen, network: int, run: int) -> None:
+    def __init__(self, book: Book, stored: StoredDocument[Seen], network: int, run: int) -> None:
         self.book, self.stored, self.network, self.run = book, stored, network, run
         self.showing = Showing(book, stored, network, run, _DOCUMENT)
         self.labels = Rows(book, run, "labels", "Labels and how well they predict", _DOCUMENT, _LABEL)
@@ -58,7 +61,7 @@ class _Seen:
         self.strongest = Rows(book, run, "strongest", title, _DOCUMENT, _STRONGEST)
 
     def add(self) -> None:
-        for card in self.stored.seen.cards:
+        for card in self.stored.document.cards:
             self.card(card)
         self.labels.enter()
         self.strongest.enter()
@@ -96,8 +99,9 @@ class _Seen:
             ]  # fmt: skip
             into["strongest"] = card.strongest
         for label in card.labels:
-            quantities = (label.auc, label.twin, label.random, label.explained)
-            cells = [key, label.text, label.overseer, *map(plain, quantities), label.p, plain(label.agreement)]
+            quantities = (label.auc, label.twin, label.random, label.explained, label.strong, label.ordinary)
+            told = [label.p, plain(label.agreement), label.judged]
+            cells = [key, label.text, label.overseer, *map(plain, quantities), *told]
             into["labels"].append({**msgspec.to_builtins(label), "table": self.labels.add(key, cells)})
         if card.duplicates:
             into["notes"].append(f"Near-duplicates left out among the strongest examples: {card.duplicates}.")

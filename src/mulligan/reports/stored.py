@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ...records import BadInput
-from ..reading import decode, inside, references
+from ..records import BadInput
+from .reading import decode, inside, references
 
 T = TypeVar("T")
 

@@ -1,1 +1,0 @@
-"""Runs of `mulligan see` as read from their folders, each document checked, without torch."""
