@@ -70,7 +70,8 @@ def run(tmp_path: Path) -> Path:
         Image.new("L", (8, 8), 90).save(folder / "artifacts" / "examples" / f"{name}.png")
     (folder / "seen.json").write_bytes(msgspec.json.encode(seen))
     job = {"overseer": "vocabulary", "pool": "max", "rate": 0.05, "twins": 5, "sent": {}}
-    manifest = {"schema": "mulligan/run/1", "procedure": "see-labels", "command": ["mulligan", "see", "labels", EVIL], "labels": job}
+    command = ["mulligan", "see", "labels", EVIL]
+    manifest = {"schema": "mulligan/run/1", "procedure": "see-labels", "command": command, "labels": job}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
