@@ -57,7 +57,7 @@ export class Card extends PageElement {
         ${sightings(this.book, card.network, "Weakest examples", bottom)}
         ${ramp(this.book, card.heat)}</section>` : nothing}
       ${card.classes.length ? html`<section><h2>Classes among its ${plural(card.strongest, "strongest example")}</h2>${this.classes(card)}</section>` : nothing}
-      ${card.labels.length ? html`<section><h2>What it may be called</h2>${labels(card.labels, name)}</section>` : nothing}
+      ${card.labels.length ? html`<section><h2>What it may be called</h2>${labels(card.labels)}</section>` : nothing}
       ${card.drives.length ? html`<section><h2>What it drives</h2>${drives(this.book, card.network, card.drives, "output", name)}</section>` : nothing}
       ${shown || card.portraits.length ? nothing : html`<p class="none">The runs of this page hold no picture of this unit; <code>mulligan see</code> makes them.</p>`}
       ${sources(this.book, card.sources)}`;

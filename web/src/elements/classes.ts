@@ -60,7 +60,8 @@ export class Classes extends PageElement {
       <p class="count" role="status">${this.order.length === all ? plural(all, "class", "classes") : `${number(this.order.length)} of ${plural(all, "class", "classes")}`}</p>
       ${networkKey(this.book)}
       <div class="window cells ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
-        <ul role="list" aria-label="Classes">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul></div>`;
+        <ul role="list" aria-label="Classes">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul></div>
+      <p class="printed">Printed is what was in sight of this list; the page has the rest.</p>`;
   }
 
   private item(at: number): TemplateResult {

@@ -96,6 +96,7 @@ export class Features extends PageElement {
       <div class="window ${this.rows ? "rows" : "tiles"} ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
         <ul role="list" aria-label="Features">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul>
       </div>
+      <p class="printed">Printed is what was in sight of this list; the page has the rest.</p>
       ${this.whole ? nothing : html`<p class="more-of"><a href=${to("features", "", { ...this.asked })}>All of them on a page of their own</a></p>`}`;
   }
 

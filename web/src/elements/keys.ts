@@ -67,6 +67,20 @@ export function help(page: Page): void {
   dialog.showModal();
 }
 
+// Who does not know of "?" finds the keys at the page's end.
+for (const page of document.querySelectorAll<Page>("mg-page")) {
+  void page.opened.then(() => {
+    const footer = page.querySelector(":scope > footer");
+    if (!footer || page !== pageOf()) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "plain";
+    button.textContent = "Keys of this page (?)";
+    button.addEventListener("click", () => help(page));
+    footer.append(button);
+  });
+}
+
 // The link to the text leads to the view, where one is shown: the article's own address would leave it.
 document.addEventListener("click", (event) => {
   const link = (event.target as Element).closest?.("a.skip");

@@ -1,35 +1,42 @@
 // Names that were proposed for a feature, each with how well it predicts the feature on examples held out.
 
 import { html, nothing, type TemplateResult } from "lit";
-import type { Label } from "../book/format";
+import type { Label, Quantity } from "../book/format";
 import { brief, number, visible } from "../words";
 import { Axis, sign, ticks, track, type Mark } from "./chart";
 import { from, quantity } from "./quantity";
 import { term } from "./term";
 
-export function labels(items: Label[], of: string): TemplateResult | typeof nothing {
-  if (!items.length) return nothing;
+export function labels(items: Label[]): TemplateResult {
+  return html`<ul class="labels">${items.map((item) => html`<li>
+    <h3><bdi>${brief(item.text)}</bdi> <small>${by(item)}</small> ${beats(item)}</h3>
+    ${item.note ? html`<p><bdi>${visible(item.note)}</bdi></p>` : nothing}
+    ${chart(item)}
+    <dl class="facts">${fact(html`Predicts it on held-out examples`, item.auc, item)}${fact("The same with names shuffled", item.twin, item)}
+      ${fact(html`On a ${term("random-weight twin")}`, item.random, item)}${fact("Variance explained", item.explained, item)}
+      ${fact("Fits so many of the strongest", item.strong, item)}${fact("Fits so many of ordinary ones", item.ordinary, item)}
+      ${fact("People agree with such names", item.agreement, item)}
+      ${item.judged === null ? nothing : html`<div><dt>People on this one, from 0 (wrong) to 1 (right)</dt><dd>${from(number(item.judged), item.table)}</dd></div>`}</dl></li>`)}</ul>`;
+}
+
+function by({ overseer, author, date }: Label): TemplateResult {
+  return html`by <bdi>${brief(overseer)}</bdi>${author ? html`, <bdi>${brief(author)}</bdi>` : nothing}${date ? html`, ${brief(date)}` : nothing}`;
+}
+
+function fact(name: unknown, q: Quantity | null, { table }: Label): TemplateResult {
+  return html`<div><dt>${name}</dt><dd>${quantity(q, table)}</dd></div>`;
+}
+
+function beats({ beats, p, table }: Label): TemplateResult | typeof nothing {
+  if (beats === null) return nothing;
+  return html`<span class="tag ${beats ? "yes" : "no"}">${beats ? "beats chance" : "does not beat chance"}</span>${p === null ? nothing : html` <small>${from(`p = ${number(p)}`, table)}</small>`}`;
+}
+
+function chart({ auc, twin, random }: Label): TemplateResult | typeof nothing {
+  if (!auc) return nothing;
   const axis = Axis.of([0, 1], true);
-  const charted = items.some((item) => item.auc);
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Names of ${brief(of)}">
-    <table class="stack"><thead><tr><th scope="col">Name</th><th scope="col">By</th>
-      ${charted ? html`<th scope="col" class="chart">${sign("main")}${term("AUC")} ${sign("control")}names shuffled ${sign("baseline")}${term("random-weight twin", "twin")}${ticks(axis)}</th>` : nothing}
-      <th scope="col">Predicts it, held-out examples</th><th scope="col">Names shuffled</th><th scope="col">On a random-weight twin</th><th scope="col">Variance explained</th>
-      <th scope="col">Fits of the strongest</th><th scope="col">Fits of ordinary ones</th><th scope="col">Beats chance</th><th scope="col">People agree</th></tr></thead>
-    <tbody>${items.map((item) => html`<tr><th scope="row"><bdi>${brief(item.text)}</bdi>${item.note ? html`<br><small><bdi>${visible(item.note)}</bdi></small>` : nothing}</th>
-      <td data-name="By"><bdi>${brief(item.overseer)}</bdi>${item.author ? html`, <bdi>${brief(item.author)}</bdi>` : nothing}${item.date ? html`, ${brief(item.date)}` : nothing}</td>
-      ${charted ? html`<td class="chart">${track(axis, marks(item), 30)}</td>` : nothing}
-      <td data-name="Predicts it, held-out examples">${quantity(item.auc, item.table)}</td><td data-name="Names shuffled">${quantity(item.twin, item.table)}</td><td data-name="On a random-weight twin">${quantity(item.random, item.table)}</td>
-      <td data-name="Variance explained">${quantity(item.explained, item.table)}</td><td data-name="Fits of the strongest">${quantity(item.strong, item.table)}</td><td data-name="Fits of ordinary ones">${quantity(item.ordinary, item.table)}</td>
-      <td data-name="Beats chance">${beats(item)}</td><td data-name="People agree">${quantity(item.agreement, item.table)}${item.judged === null ? nothing : html`<br><small>of this one: ${number(item.judged, 2)}</small>`}</td></tr>`)}</tbody></table></div>`;
-}
-
-function beats({ beats, p, table }: Label): TemplateResult {
-  const said = beats === null ? html`<span class="none">not measured</span>` : beats ? html`<span class="tag yes">yes</span>` : html`<span class="tag no">no</span>`;
-  return html`${said}${p === null ? nothing : html` <small>${from(`p = ${number(p)}`, table)}</small>`}`;
-}
-
-function marks({ auc, twin, random }: Label): Mark[] {
   const roles = [["baseline", random], ["control", twin], ["main", auc]] as const;
-  return roles.flatMap(([role, q]) => (q ? [{ role, ...q }] : []));
+  const marks: Mark[] = roles.flatMap(([role, q]) => (q ? [{ role, ...q }] : []));
+  return html`<div class="labelled">${track(axis, marks, 26)}${ticks(axis)}
+    <p class="aside">${term("AUC")}: ${sign("main")}this name ${twin ? html`${sign("control")}names shuffled` : nothing} ${random ? html`${sign("baseline")}on a random-weight twin` : nothing}</p></div>`;
 }

@@ -6,6 +6,7 @@ import { Book } from "../book/book";
 import { Embedded, Served, type Transport } from "../book/transport";
 import { disown, read, type Address } from "../router";
 import { view } from "../views/views";
+import * as words from "../words";
 import { glossArticle } from "./term";
 
 @customElement("mg-page")
@@ -16,6 +17,8 @@ export class Page extends LitElement {
   @property({ attribute: false }) transport: Transport | null = null;
   /** Notebooks show several pages in one document, and none of them owns its address. */
   @property({ type: Boolean }) embedded = false;
+  /** How the page writes numbers and names, for whoever shows some beside it. */
+  static readonly words = words;
   book: Book | null = null;
   /** Resolves when the data are there; never where they cannot be read. */
   readonly opened: Promise<void>;

@@ -32,6 +32,6 @@ function reached(p: Portrait): TemplateResult {
     ${row("This network", p.reached, p.best)}
     ${p.twin === null ? html`<p class="none">${term("random-weight twin", "Random-weight twin")}: not measured</p>` : row(term("random-weight twin", "Random-weight twin"), p.twin, p.twin_best)}
     <div class="reach ends"><span></span>${ticks(axis)}<span></span></div>
-    <p class="note">${p.examples ? html`The best of ${plural(p.examples, "example")}. ` : nothing}${p.twin === null ? nothing : html`The twin answers in a scale of its own: compare the two marks of a line.`}</p>
+    <p class="aside">${p.examples ? html`The best of ${plural(p.examples, "example")}. ` : nothing}${p.twin === null ? nothing : html`The twin answers in a scale of its own: compare the two marks of a line.`}</p>
     ${p.natural ? html`<dl class="facts wide"><div><dt>By ${term("natural ways")}</dt><dd>${quantity(p.natural, p.table)}</dd></div></dl>` : nothing}</div>`;
 }

@@ -147,7 +147,7 @@ function at(book: Book, { view, of }: Address, more: TemplateResult | null): Tem
     const selective = selectiveFor(book, i);
     return html`<div class="head">${pictures[i] === null ? nothing : html`<span class="shot">${picture(pictures[i]!, "")}</span>`}<div>
         <p><bdi><code>${brief(featureName(book, i))}</code></bdi>${networkTag(book, networkOf(book, i))}</p>
-        ${label[i] ? html`<p class="named"><bdi>${brief(label[i]!)}</bdi></p>` : nothing}
+        ${label[i] ? html`<p class="named">“<bdi>${brief(label[i]!)}</bdi>”</p>` : nothing}
         ${selective ? html`<p><small>selective for <bdi>${brief(selective)}</bdi></small></p>` : nothing}</div></div>${more ?? nothing}`;
   }
   const i = book.class(of);

@@ -25,7 +25,7 @@ register("unit", (book, { of }) => {
   const key = `${network ? `${network}~` : ""}${sites.name[site]}`;
   return html`<header class="card-head">
       <p class="kicker">${networks.length > 1 ? html`<bdi>${brief(networks[network]?.name ?? "")}</bdi>, ` : nothing}<a href=${to("features", "", { site: key })}>all of <bdi><code>${brief(sites.name[site]!)}</code></bdi></a></p>
-      <h1 tabindex="-1"><bdi><code>${brief(featureName(book, i))}</code></bdi>${label ? html` <span class="named"><bdi>${brief(label)}</bdi></span>` : nothing}</h1>
+      <h1 tabindex="-1"><bdi><code>${brief(featureName(book, i))}</code></bdi>${label ? html` <span class="named">“<bdi>${brief(label)}</bdi>”</span>` : nothing}</h1>
       ${sites.meaning[site] ? html`<p><bdi>${visible(sites.meaning[site]!)}</bdi></p>` : nothing}
       ${selective && !label ? html`<p>${term("selectivity", "Selective")} for ${classLink(book, network, selective)}.</p>` : nothing}
       ${neighbours(book, i)}</header>
