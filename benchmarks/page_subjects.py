@@ -76,7 +76,7 @@ def write_audit(
     description = Description(title="A page's load", behaviour=behaviour, inventory=inventory, cards=cards)
     for name, document in (("findings", findings), ("description", description)):
         (folder / f"{name}.json").write_bytes(msgspec.json.encode(document))
-    manifest = {"schema": "mulligan/manifest/1", "procedure": "audit", "command": ["mulligan", "audit", "drawn"]}
+    manifest = {"schema": "mulligan/run/1", "procedure": "audit", "command": ["mulligan", "audit", "drawn"]}
     (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
     return folder
 
