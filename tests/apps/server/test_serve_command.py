@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -106,6 +108,50 @@ def test_raw_paths_do_not_leave_the_runs(server: Server, runs: Path) -> None:
             answer = b"".join(iter(lambda: raw.recv(65536), b""))
         assert answer.split()[1] in (b"400", b"404"), target
         assert b"the secret" not in answer
+
+
+def ask_raw(server: Server, *parts: bytes) -> bytes:
+    """What the server answers to these very bytes, until it closes the connection."""
+    host, _, port = server.base.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        answer = b""
+        try:
+            for part in parts:
+                raw.sendall(part)
+            answer = b"".join(iter(lambda: raw.recv(65536), b""))
+        except ConnectionError:  # closed before all was sent
+            pass
+    return answer
+
+
+def test_heads_and_bodies_are_bounded_before_they_are_held(server: Server) -> None:
+    host = server.base.removeprefix("http://").encode()
+    head = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n"
+    assert ask_raw(server, head, b"\r\n").startswith(b"HTTP/1.1 200")
+    for large in (b"X: " + b"a" * 200_000 + b"\r\n", b"".join(b"X-%d: a\r\n" % n for n in range(20_000))):
+        assert b" 200 " not in ask_raw(server, head, large, b"\r\n")[:20]
+    assert b" 200 " not in ask_raw(server, b"GET /", b"a" * 200_000, head.removeprefix(b"GET /"), b"\r\n")[:20]
+    words = [b"POST /api/first/label HTTP/1.1", b"Host: " + host, b"Origin: http://" + host, b"Connection: close",
+             b"Authorization: Bearer " + server.token.encode(), b"Content-Type: application/json"]  # fmt: skip
+    lying = b"\r\n".join([*words, b"Content-Length: 999999999", b"", b""])
+    assert ask_raw(server, lying, b"{").startswith(b"HTTP/1.1 413")
+    twice = b"\r\n".join([*words, b"Content-Length: 2", b"Content-Length: 3", b"", b"{}"])
+    assert ask_raw(server, twice).startswith(b"HTTP/1.1 400")
+    # And the server goes on.
+    assert server.label("Zoe", "fine")[0] == 201
+
+
+def test_an_answer_does_not_wait_for_its_own_beginning(server: Server) -> None:
+    """Sent in two parts, an answer took 40 ms until the first was acknowledged (Nagle's algorithm)."""
+    connection = http.client.HTTPConnection(server.base.removeprefix("http://"), timeout=20)
+    taken = []
+    for _ in range(30):
+        began = time.monotonic()
+        connection.request("GET", "/runs/first/index.json")
+        connection.getresponse().read()
+        taken.append(time.monotonic() - began)
+    connection.close()
+    assert sorted(taken)[15] < 0.03
 
 
 def test_a_kill_in_the_middle_of_writes_loses_no_acknowledged_label(server: Server, runs: Path) -> None:

@@ -16,6 +16,7 @@ from mulligan.apps.server.contents import Contents, Layer
 from mulligan.apps.server.overview import feature_state, overview
 from mulligan.apps.server.reviews import Entry, Ledger, Place, Refused, ReviewLog, Stale, agreements, sense, wilson
 from mulligan.apps.server.reviews.log import Writing
+from mulligan.apps.server.tally import Tally
 from mulligan.records import BadInput
 
 PLACE = Place("sha256:net", "blocks.0:0")
@@ -232,6 +233,7 @@ def test_whatever_happens_nobody_sees_what_is_hidden_and_all_is_kept(tape: list[
     ledger = Ledger()
     done: list[tuple[str, str, str]] = []
     contents = Contents({"k": PLACE}, (Layer(0, "blocks.0", "", ("k",)),), {})
+    tally = Tally(contents)
     for kind, who, text in tape:
         writing = Writing(ledger)
         marked = f"{text.strip()} by {who}" if kind == "label" else text
@@ -249,12 +251,16 @@ def test_whatever_happens_nobody_sees_what_is_hidden_and_all_is_kept(tape: list[
         for entry in writing.added:
             values = {name: getattr(entry, name) for name in Entry.__slots__ if name != "id"}
             ledger.add(Entry(**values, id=ledger.last + 1))
+            tally.catch_up(ledger)
             done.append((entry.kind, entry.author, entry.text))
     labelled = {who for kind, who, _ in done if kind == "label"}
     for reader in READERS:
         moves = [kind for kind, who, _ in done if who == reader and kind in ("assign", "release")]
         pending = bool(moves) and moves[-1] == "assign" and reader not in labelled
-        told = json.dumps([feature_state(ledger, PLACE, reader), overview(ledger, contents, reader)])
+        whole = overview(ledger, tally, contents, reader)
+        # What was counted step by step is what is counted at once.
+        assert whole == overview(ledger, Tally(contents), contents, reader)
+        told = json.dumps([feature_state(ledger, PLACE, reader), whole])
         for author in labelled - {reader}:
             last = [text for kind, who, text in done if (kind, who) == ("label", author)][-1]
             assert (last in told) == (not pending)

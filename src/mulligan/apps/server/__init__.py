@@ -1,7 +1,8 @@
 """`mulligan serve`: runs over HTTP, and the review queue. A thin shell over `reports.page`.
 
 `shelf` says which runs there are, `heads` what the list says of each, `books` holds their pages, `site` and `api` are
-the routes, `guard` is what every request passes first, `serving` listens. `reviews` is what people write.
+the routes, `overview` and `tally` are what the queue shows, `guard` is what every request passes first, `protocol`
+and `serving` listen. `reviews` is what people write.
 """
 
 from .application import application, bind_report

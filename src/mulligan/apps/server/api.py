@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import anyio.to_thread
 import msgspec
@@ -18,10 +19,10 @@ from .books import Bound
 from .contents import Claimed, Contents
 from .overview import feature_state, finding_state, overview
 from .reviews import Busy, Place, Refused, ReviewLog, Stale
+from .tally import Tally
 
-T = TypeVar("T")
+T = TypeVar("T", bound="_Body")
 Key = Annotated[str, msgspec.Meta(max_length=2000)]
-_OVERVIEWS = 256
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,6 +66,10 @@ class Judging(_Body):
     revision: int
 
 
+#: What was written about, whose state is answered; or the answer.
+Written = Place | Claimed | dict[str, Any]
+
+
 class Api:
     """The routes under /api/BOOK.
 
@@ -74,17 +79,17 @@ class Api:
 
     def __init__(self, log: ReviewLog | None, bound: Callable[[Request], Awaitable[Bound]]) -> None:
         self._log, self._bound = log, bound
-        self._overviews: dict[tuple[str, int, str], bytes] = {}
+        # Goes with its page.
+        self._tallies: WeakKeyDictionary[Contents, Tally] = WeakKeyDictionary()
 
     def routes(self) -> list[Route]:
         """What Starlette is given."""
-        reads = {"feature": self._feature, "finding": self._finding}
+        reads = {"review": self._overview, "feature": self._feature, "finding": self._finding}
         writes: dict[str, tuple[type[Any], Callable[[Contents, Any], Any]]] = {
             "assign": (Assigning, self._assign), "label": (Labelling, self._label),
             "resolve": (Resolving, self._resolve), "verdict": (Judging, self._verdict),
         }  # fmt: skip
         return [
-            Route("/api/{book}/review", self._review),
             *(Route(f"/api/{{book}}/{name}", self._read(do)) for name, do in reads.items()),
             *(Route(f"/api/{{book}}/{name}", self._write(kind, do), methods=["POST"])
               for name, (kind, do) in writes.items()),
@@ -102,17 +107,9 @@ class Api:
 
         return endpoint
 
-    async def _review(self, request: Request) -> Response:
-        """The overview, which takes long of a large page, and is kept until somebody writes."""
-        bound, reader = await self._bound(request), _reader(request)
-        try:
-            with self._opened().reading() as ledger:
-                found = self._overviews.get((bound.version, ledger.last, reader))
-            return _json(found or await anyio.to_thread.run_sync(self._overview, bound, reader))
-        except Busy as error:
-            raise _busy() from error
+    def _write(self, kind: type[T], do: Callable[[Contents, T], Written]) -> Callable[[Request], Any]:
+        """Written in a thread, since it waits for the disk; what is there then is looked up on the loop."""
 
-    def _write(self, kind: type[T], do: Callable[[Contents, T], Any]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             contents = (await self._bound(request)).contents
             try:
@@ -120,27 +117,28 @@ class Api:
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 raise HTTPException(400, f"This is not what is written here: {error}.") from error
             try:
-                return _json(msgspec.json.encode(await anyio.to_thread.run_sync(do, contents, body)), 201)
+                written = await anyio.to_thread.run_sync(do, contents, body)
+                answer = written if isinstance(written, dict) else self._state(written, body.author)
+                return _json(msgspec.json.encode(answer), 201)
             except BadInput as error:
                 sentence = str(error)
                 raise HTTPException(400, f"{sentence[:1].upper()}{sentence[1:]}") from error
             except Refused as error:
                 raise HTTPException(403, str(error)) from error
             except Stale:
-                return _json(msgspec.json.encode(await anyio.to_thread.run_sync(self._stale, contents, body)), 409)
+                return _json(msgspec.json.encode(self._stale(contents, body)), 409)
             except Busy as error:
                 raise _busy() from error
 
         return endpoint
 
     # Reading
-    def _overview(self, bound: Bound, reader: str) -> bytes:
+    def _overview(self, bound: Bound, request: Request) -> bytes:
         with self._opened().reading() as ledger:
-            if len(self._overviews) >= _OVERVIEWS:
-                self._overviews.clear()
-            found = msgspec.json.encode(overview(ledger, bound.contents, reader))
-            self._overviews[bound.version, ledger.last, reader] = found
-        return found
+            tally = self._tallies.get(bound.contents)
+            if tally is None:
+                tally = self._tallies[bound.contents] = Tally(bound.contents)
+            return msgspec.json.encode(overview(ledger, tally, bound.contents, _reader(request)))
 
     def _feature(self, bound: Bound, request: Request) -> bytes:
         place = _place(bound.contents, request.query_params.get("key", ""))
@@ -155,7 +153,7 @@ class Api:
             return msgspec.json.encode(finding_state(ledger, claimed, _reader(request)))
 
     # Writing
-    def _assign(self, contents: Contents, body: Assigning) -> Any:
+    def _assign(self, contents: Contents, body: Assigning) -> Written:
         with self._opened().writing() as writing:
             places = [_place(contents, key) for key in body.features]
             if body.site is not None:
@@ -167,25 +165,25 @@ class Api:
             changed = reviews.assign(writing, body.author, body.reader, places, release=body.release)
         return {"changed": changed}
 
-    def _label(self, contents: Contents, body: Labelling) -> Any:
+    def _label(self, contents: Contents, body: Labelling) -> Written:
         place = _place(contents, body.feature)
         with self._opened().writing() as writing:
             reviews.label(writing, body.author, place, body.text, body.note, body.revision)
-        return self._state(place, body.author)
+        return place
 
-    def _resolve(self, contents: Contents, body: Resolving) -> Any:
+    def _resolve(self, contents: Contents, body: Resolving) -> Written:
         place = _place(contents, body.feature)
         with self._opened().writing() as writing:
             reviews.resolve(writing, body.author, place, body.text, body.note, body.revision, same=body.same)
-        return self._state(place, body.author)
+        return place
 
-    def _verdict(self, contents: Contents, body: Judging) -> Any:
+    def _verdict(self, contents: Contents, body: Judging) -> Written:
         claimed = _claimed(contents, body.run, body.finding)
         with self._opened().writing() as writing:
             reviews.verdict(
                 writing, body.author, claimed.run, claimed.id, claimed.claim, body.verdict, body.reason, body.revision
             )
-        return self._state(claimed, body.author)
+        return claimed
 
     def _stale(self, contents: Contents, body: Any) -> Any:
         """What is there instead of what the author saw, as far as they may see it."""

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from ...reports.page import Book, html, open_runs, pack, served
+from ...reports.page.pictures import PictureStore
 from .api import Api
 from .books import MEMORY, Binder, Books
 from .guard import Guard, Hosts
@@ -32,7 +34,7 @@ def application(
     """
     books = Books(bind or bind_report, writable=log is not None, memory=memory)
     site = Site(shelf, books)
-    api = Api(log, site.bound)
+    api = Api(log, site.at_hand)
     app = Starlette(
         routes=[*site.routes(), *api.routes()],
         exception_handlers={HTTPException: _tell, 500: _fault},  # type: ignore[dict-item]
@@ -43,9 +45,6 @@ def application(
 
 def bind_report(folders: Sequence[Path], base: str) -> tuple[str, bytes, Sequence[bytes]]:
     """The report's page of these runs, its index and chunks, its data under `base`."""
-    from ...reports.page import Book, html, open_runs, pack, served
-    from ...reports.page.pictures import PictureStore
-
     book, parts = open_runs(folders, book=Book(pictures=PictureStore(budget=PICTURES)))
     packed = pack(book)
     return html(book, parts, data=served(), base=base), packed.index, packed.chunks

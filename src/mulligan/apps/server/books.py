@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,16 @@ class Bound:
     def size(self) -> int:
         """Bytes that it holds in memory, about: names are kept beside their packed form."""
         return len(self.html) + 8 * len(self.index) + sum(map(len, self.chunks))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No cyclic collection while a page is made: each would walk over all of it, and hold up everybody else."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 #: Makes the page of some runs: their folders and the address under which its data lie, to (html, index, chunks).
@@ -105,13 +117,18 @@ class Books:
         kept.checked = asyncio.get_running_loop().time()
         self._forget(key)
 
+    def at_hand(self, ids: Sequence[str]) -> Bound | None:
+        """The page of these runs as it was last made, if it is kept."""
+        kept = self._kept.get(tuple(ids))
+        return None if kept is None else kept.bound
+
     def version(self, ids: Sequence[str], version: str) -> Bound | None:
         """The page of these runs if it is at hand in this version."""
-        kept = self._kept.get(tuple(ids))
-        if kept is None or kept.bound is None or kept.bound.version != version:
+        bound = self.at_hand(ids)
+        if bound is None or bound.version != version:
             return None
         self._kept.move_to_end(tuple(ids))
-        return kept.bound
+        return bound
 
     def _forget(self, key: tuple[str, ...]) -> None:
         """Drop what was not asked for the longest, until the rest fits."""
@@ -127,7 +144,7 @@ class Books:
     def _make(self, places: Sequence[Place], stamp: object) -> Bound:
         book = ",".join(place.id for place in places)
         version = hashlib.sha256(repr(stamp).encode()).hexdigest()[:16]
-        with self._packing:
+        with self._packing, _no_collection():
             html, index, chunks = self._bind([place.folder for place in places], f"/runs/{book}/{version}")
             document = msgspec.json.decode(index)
             document["review"] = {"base": f"/api/{book}", "writable": self._writable}

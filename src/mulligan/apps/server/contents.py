@@ -28,7 +28,7 @@ class Claimed:
     claim: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Contents:
     """All of it. `features`: a place for each key; the same feature of the same network has one place on all pages.
     `findings`: by the number of the page's run and the finding's id.

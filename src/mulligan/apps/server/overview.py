@@ -8,57 +8,50 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .contents import Claimed, Contents, Layer
-from .reviews import Entry, Ledger, Place, Reading, agreements, sense
+from .contents import Claimed, Contents
+from .reviews import Entry, Ledger, Place, Reading, sense
+from .reviews.agreement import agreements_of
+from .tally import Tally
 
 #: Keys listed at most; how many there are is always told.
 LISTED = 200
 
 
-def overview(ledger: Ledger, contents: Contents, reader: str) -> dict[str, Any]:
-    """The whole page, for one reader."""
+def overview(ledger: Ledger, tally: Tally, contents: Contents, reader: str) -> dict[str, Any]:
+    """The whole page, for one reader. `tally`: of this page."""
     reader = ledger.known_as(reader) if reader else ""
-    readings = {key: reading for key, place in contents.features.items() if (reading := _written(ledger, place))}
-    waiting = [key for key, reading in readings.items() if reader and reader in reading.pending]
-    disputes = [
-        key for key, reading in readings.items() if reading.state == "disputed" and not reading.hidden_from(reader)
-    ]
+    tally.catch_up(ledger)
+    who = [reader] if reader else list(ledger.waiting)
+    hidden = {tally.keys[at]: at for name in who for at in ledger.waiting.get(name, ()) if at in tally.keys}
+    layers = [{"network": layer.network, "site": layer.site, "meaning": layer.meaning, "features": len(layer.keys),
+               **counts, "mine": 0}
+              for layer, counts in zip(contents.layers, tally.layers, strict=True)]  # fmt: skip
+    for key, at in hidden.items():
+        # What is hidden from the reader counts as unknown: the count of a layer with one feature would tell.
+        layer, reading = layers[tally.layer_of[key]], ledger.features[at]
+        layer["mine"] += bool(reader)
+        if len(reading.labels) >= 2:
+            layer[reading.state] -= 1
+    queue = sorted(hidden, key=tally.order.__getitem__) if reader else []
+    disputes = [key for key in tally.disputed if key not in hidden]
     return {
         "revision": ledger.last,
         "readers": sorted(ledger.readers.values()),
         "features": len(contents.features),
-        "layers": [_layer(layer, readings, reader) for layer in contents.layers],
-        "queue": {"n": len(waiting), "keys": waiting[:LISTED]},
+        "layers": layers,
+        "queue": {"n": len(queue), "keys": queue[:LISTED]},
         "disputes": {"n": len(disputes), "features": [
-            {"key": key, "labels": [_label(label) for label in readings[key].current]} for key in disputes[:LISTED]
+            {"key": key, "labels": [_label(label) for label in _reading(ledger, contents.features[key]).current]}
+            for key in disputes[:LISTED]
         ]},
-        "agreement": [asdict(pair) for pair in agreements(readings.values())],
+        "agreement": [asdict(pair) for pair in agreements_of(tally.agreement)],
         "findings": [finding_state(ledger, claimed) | {"run_number": run, "id": id}
                      for (run, id), claimed in contents.findings.items()],
     }  # fmt: skip
 
 
-def _written(ledger: Ledger, place: Place) -> Reading | None:
-    return ledger.features.get((place.network, place.alias))
-
-
-def _layer(layer: Layer, readings: dict[str, Reading], reader: str) -> dict[str, Any]:
-    """Counts only. States of features that are hidden from the reader count as unknown: a layer of one would tell."""
-    counts = {"once": 0, "twice": 0, "agreed": 0, "resolved": 0, "disputed": 0, "waiting": 0, "mine": 0}
-    for key in layer.keys:
-        reading = readings.get(key)
-        if reading is None:
-            continue
-        readers = len(reading.labels)
-        counts["once"] += readers >= 1
-        counts["twice"] += readers >= 2
-        if reading.pending:
-            counts["waiting"] += 1
-            counts["mine"] += reader in reading.pending
-        if readers >= 2 and not (reading.pending and reading.hidden_from(reader)):
-            counts[reading.state] += 1
-    about = {"network": layer.network, "site": layer.site, "meaning": layer.meaning, "features": len(layer.keys)}
-    return about | counts
+def _reading(ledger: Ledger, place: Place) -> Reading:
+    return ledger.feature(place.network, place.alias)
 
 
 def feature_state(ledger: Ledger, place: Place, reader: str) -> dict[str, Any]:

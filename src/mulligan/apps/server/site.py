@@ -129,6 +129,10 @@ class Site:
             raise HTTPException(404, "The run has changed since this page was opened: load the page again.")
         return bound
 
+    async def at_hand(self, request: Request) -> Bound:
+        """The page that an address names, as it was last made: enough for what is written of it."""
+        return self._books.at_hand(request.path_params["book"].split(",")) or await self.bound(request)
+
     async def open(self, places: Sequence[Place], patience: float | None = None) -> Bound:
         """Their page. What is wrong with a run is told by its page; if there can be none, a sentence says why."""
         try:

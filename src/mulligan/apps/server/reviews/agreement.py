@@ -7,7 +7,7 @@ after having seen the other's label agrees by design. Two readers who both say "
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
@@ -42,21 +42,43 @@ def wilson(successes: int, n: int, unit: str, *, level: float = 0.95) -> Quantit
     return Quantity(value=share, unit=unit, low=min(low, share), high=max(high, share), level=level, n=n)
 
 
+class Counts:
+    """Of each pair of readers: how many features both labelled blind, on how many they agree, on how many by a third's
+    word only.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, pairs: Mapping[tuple[str, str], tuple[bool, bool]], times: int) -> None:
+        """Count a feature's pairs, or with -1 no longer count them."""
+        for pair, (agree, judged) in pairs.items():
+            count = self.pairs.setdefault(pair, [0, 0, 0])
+            count[0] += times
+            count[1] += times * agree
+            count[2] += times * judged
+
+
 def agreements(readings: Iterable[Reading]) -> list[Agreement]:
     """Of every pair of readers who labelled a feature in common."""
-    counts: dict[tuple[str, str], list[int]] = {}
+    counts = Counts()
     for reading in readings:
-        if reading.pairs is None:
-            reading.pairs = dict(_pairs(reading))
-        for pair, (agree, judged) in reading.pairs.items():
-            count = counts.setdefault(pair, [0, 0, 0])
-            count[0] += agree
-            count[1] += 1
-            count[2] += judged
+        counts.add(pairs_of(reading), 1)
+    return agreements_of(counts)
+
+
+def agreements_of(counts: Counts) -> list[Agreement]:
+    """The same, from what was counted."""
     return [
         Agreement(readers=pair, share=wilson(agreed, n, UNIT), judged=judged)
-        for pair, (agreed, n, judged) in sorted(counts.items())
+        for pair, (n, agreed, judged) in sorted(counts.pairs.items())
+        if n
     ]
+
+
+def pairs_of(reading: Reading) -> dict[tuple[str, str], tuple[bool, bool]]:
+    """Of each pair of readers who labelled it blind: whether they agree, and whether by a third reader's word only."""
+    return dict(_pairs(reading))
 
 
 def _pairs(reading: Reading) -> Iterator[tuple[tuple[str, str], tuple[bool, bool]]]:

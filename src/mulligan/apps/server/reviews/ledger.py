@@ -16,8 +16,6 @@ class Reading:
         labels: of each reader, all labels, the latest last. resolutions: the latest last.
         pending: readers who are assigned and have not labelled it yet.
         state: "none" (no label), "one" (of one reader), "agreed" (all say the same), "resolved" or "disputed".
-        pairs: of each pair of readers, whether their first labels agree and whether by a third's word only; None until
-            somebody asks (see `agreements`).
     """
 
     assigned: dict[str, Entry] = field(default_factory=dict)
@@ -25,7 +23,6 @@ class Reading:
     resolutions: list[Entry] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     state: str = "none"
-    pairs: dict[tuple[str, str], tuple[bool, bool]] | None = None
 
     def add(self, entry: Entry) -> None:
         """Take in the next entry, and what follows from it."""
@@ -38,7 +35,7 @@ class Reading:
         else:
             self.resolutions.append(entry)
         self.pending = [reader for reader in self.assigned if reader not in self.labels]
-        self.state, self.pairs = self._state(), None
+        self.state = self._state()
 
     @property
     def current(self) -> list[Entry]:
@@ -84,7 +81,8 @@ class Ledger:
 
     Attributes:
         last: the id of the last entry. readers: everybody who wrote or was assigned, by their name in lower case.
-        features: by the network's identity and the feature's alias. verdicts: by run and finding, of each author all
+        features: by the network's identity and the feature's alias. waiting: of each reader, the features that they are
+            to label. verdicts: by run and finding, of each author all
             verdicts, the latest last.
     """
 
@@ -93,6 +91,7 @@ class Ledger:
         self.entries: list[Entry] = []
         self.readers: dict[str, str] = {}
         self.features: dict[tuple[str, str], Reading] = {}
+        self.waiting: dict[str, dict[tuple[str, str], None]] = {}
         self.verdicts: dict[tuple[str, str], dict[str, list[Entry]]] = {}
 
     def add(self, entry: Entry) -> None:
@@ -105,7 +104,14 @@ class Ledger:
         if entry.kind == "verdict":
             self.verdicts.setdefault((entry.run, entry.subject), {}).setdefault(entry.author, []).append(entry)
             return
-        self.features.setdefault((entry.network, entry.subject), Reading()).add(entry)
+        at = (entry.network, entry.subject)
+        reading = self.features.setdefault(at, Reading())
+        reading.add(entry)
+        reader = entry.reader or entry.author
+        if reader in reading.pending:
+            self.waiting.setdefault(reader, {})[at] = None
+        else:
+            self.waiting.get(reader, {}).pop(at, None)
 
     def feature(self, network: str, alias: str) -> Reading:
         """What was written of a feature; an empty reading if nothing was."""

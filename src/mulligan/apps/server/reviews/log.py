@@ -61,7 +61,9 @@ class ReviewLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._ledger, self._folding, self._writing = Ledger(), threading.RLock(), threading.Lock()
+        # Who reads never waits for who writes: each has a connection and a ledger of their own.
+        self._read, self._reading = Ledger(), threading.Lock()
+        self._written, self._writing = Ledger(), threading.Lock()
         connections: list[sqlite3.Connection] = []
         try:
             connections += [_connect(path, _SHORT), _connect(path, _PATIENCE)]
@@ -84,10 +86,10 @@ class ReviewLog:
         Raises:
             Busy: if another process keeps the file to itself.
         """
-        with self._folding:
+        with self._reading:
             with _told_if_busy():
-                self._catch_up(self._reader)
-            yield self._ledger
+                _catch_up(self._reader, self._read)
+            yield self._read
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
@@ -102,10 +104,9 @@ class ReviewLog:
             with _told_if_busy():
                 self._writer.execute("BEGIN IMMEDIATE")
             try:
-                with self._folding:
-                    self._catch_up(self._writer)
-                    writing = Writing(self._ledger)
-                    yield writing
+                _catch_up(self._writer, self._written)
+                writing = Writing(self._written)
+                yield writing
                 for entry in writing.added:
                     self._writer.execute(_INSERT, [getattr(entry, name) for name in _COLUMNS])
                 self._writer.execute("COMMIT")
@@ -116,15 +117,14 @@ class ReviewLog:
 
     def close(self) -> None:
         """Close the file. What was written is in it, also without this."""
-        with self._writing, self._folding:
+        with self._writing, self._reading:
             self._reader.close()
             self._writer.close()
 
-    def _catch_up(self, connection: sqlite3.Connection) -> None:
-        for row in connection.execute(_SELECT, (self._ledger.last,)):
-            values = dict(zip(_COLUMNS, row[1:], strict=True))
-            entry = Entry(**values)
-            self._ledger.add(replace(entry, id=row[0], blind=bool(entry.blind), same=bool(entry.same)))
+def _catch_up(connection: sqlite3.Connection, ledger: Ledger) -> None:
+    for row in connection.execute(_SELECT, (ledger.last,)):
+        entry = Entry(**dict(zip(_COLUMNS, row[1:], strict=True)))
+        ledger.add(replace(entry, id=row[0], blind=bool(entry.blind), same=bool(entry.same)))
 
 
 @contextmanager
