@@ -45,6 +45,7 @@ def test_what_the_page_holds_of_an_atlas(tmp_path: Path) -> None:
         assert all(place[1] in series[f"keys:{table}"] for _, _, place in figure["controls"])
     assert "3 activations on" in tree.words
     assert "mulligan see atlas x" in tree.words
+    assert "label 1 (5)" in tree.words  # the fullest cells, for readers without script
 
 
 def test_hostile_text_is_only_text(tmp_path: Path) -> None:
@@ -254,16 +255,41 @@ def test_two_networks_move_together_and_tell_the_same_cell(tmp_path: Path, open_
 
 
 @pytest.mark.browser
+def test_two_fingers_zoom_it_and_not_the_page(tmp_path: Path, open_page: Opener) -> None:
+    page = at(open_page(Path(write_html(an_atlas(tmp_path / "run"))), width=390), "#/atlas/a0")
+    box = page.locator(PLANE).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, apart: int | None) -> None:
+        points = [] if apart is None else [{"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", 20)
+    for apart in range(25, 70, 5):
+        fingers("touchMove", apart)
+    fingers("touchEnd", None)
+    page.wait_for_timeout(500)
+    zoom = float(page.url.split("z=")[1].split("&")[0])
+    assert 2 < zoom < 4
+    assert page.evaluate("visualViewport.scale") == 1
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_atlas_fits_a_phone_and_bars_nobody(tmp_path: Path, open_page: Opener, scheme: str) -> None:
     run = an_atlas(tmp_path / "run", second=True)
     opened = open_page(Path(write_html(run)), width=360, scheme=scheme, unguarded=True)
+    opened.page.locator("#a0").scroll_into_view_if_needed()
+    opened.page.wait_for_selector("#a0 canvas")
     page = at(opened, "#/atlas/a0?class=b")
     page.locator("main.view details.listed summary").click()
     assert opened.overflow() == 0
     assert accessible(page) == []
+    ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))  # the article's own atlas stays in the document, and was drawn
     assert "\u202e" not in page.inner_text("main.view")
     assert "[U+202E]" in page.inner_text("main.view")
     page = at(opened, "#/atlas/nowhere")
     assert "This page has no atlas" in page.inner_text("main.view")
-    assert page.locator("main.view a[href='#/atlas/a0']").count() == 1
+    assert page.locator("main.view ul a[href='#/atlas/a0']").count() == 1

@@ -164,7 +164,7 @@ def test_an_address_that_names_no_example_says_so(tmp_path: Path, open_page: Ope
     assert "label 3" in page.locator("main.view .followed").inner_text()
     page = at(opened, "#/map/m9")
     assert "This page has no maps named “m9”" in page.inner_text("main.view")
-    assert page.locator("main.view a[href='#/map/m0']").count() == 1
+    assert page.locator("main.view ul a[href='#/map/m0']").count() == 1
 
 
 @pytest.mark.browser

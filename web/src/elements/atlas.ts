@@ -20,6 +20,7 @@ import { near } from "./near";
 import { networkName } from "./networks";
 import { Camera, KEYS, pressed, steer } from "./plane";
 import { rove } from "./roving";
+import { unique } from "./unique";
 
 const LISTED = 24;
 
@@ -45,6 +46,7 @@ export class AtlasElement extends PageElement {
   @state() private most = LISTED;
   private camera = new Camera(64);
   private planes: AtlasPlane[] = [];
+  private readonly keys = unique();
   private ends: (() => void)[] = [];
   private telling = 0;
   private readonly seen = new ResizeObserver(() => this.settle());
@@ -196,7 +198,7 @@ export class AtlasElement extends PageElement {
       <div class="atlas-body" data-n=${entry.panes.length}>
         <div class="panes" data-n=${entry.panes.length}>${entry.panes.map((_, k) => this.pane(entry, k))}</div>
         ${this.said(entry)}</div>
-      <p class="keys" id="keys-${this.of}">Choose the atlas by a click or the tab key; then the wheel zooms it, too. ${KEYS}</p>
+      <p class="keys" id="${this.keys}">Choose the atlas by a click or the tab key; then the wheel zooms it, too. ${KEYS}</p>
       ${this.list(entry)}${byItself(this.addressed, "atlas", this.of, { class: this.sought })}`;
   }
 
@@ -216,8 +218,8 @@ export class AtlasElement extends PageElement {
         ${levels.map(({ side }) => html`<button type="button" class="chip" aria-pressed=${this.level === side} @click=${pin(side)}>${side} x ${side}</button>`)}</div>
       <span class="zoomers"><button type="button" aria-label="Zoom in" @click=${zoom("+")}>+</button><button type="button" aria-label="Zoom out" @click=${zoom("-")}>−</button><button type="button" aria-label="Show all of it" @click=${zoom("0")}>⤢</button></span>
       <label class="search">Outline cells of a class
-        <input type="search" list="names-${this.of}" .value=${this.sought} @change=${(event: Event) => this.seek((event.target as HTMLInputElement).value)}></label>
-      <datalist id="names-${this.of}">${names.slice(0, 1200).map((name) => html`<option value=${name}></option>`)}</datalist>
+        <input type="search" list="${this.keys}-names" .value=${this.sought} @change=${(event: Event) => this.seek((event.target as HTMLInputElement).value)}></label>
+      <datalist id="${this.keys}-names">${names.slice(0, 1200).map((name) => html`<option value=${name}></option>`)}</datalist>
     </div>
     ${this.sought ? html`<p class="keys" role="status">“${brief(this.sought)}”: ${this.counted()} A solid outline with an arrow: pushes to it. A dashed one: holds pictures of it, and does not push to it for sure.</p>` : nothing}`;
   }
@@ -236,7 +238,7 @@ export class AtlasElement extends PageElement {
     const name = networkName(this.book, pane.network);
     const level = this.planes[k]?.level ?? pane.levels[0]!;
     return html`<figure class="pane">
-      <div class="atlas-frame"><canvas class="plane" tabindex="0" role="application" aria-roledescription="atlas" aria-label="Atlas of ${brief(pane.site)} of ${name}, ${level.side} x ${level.side} cells" aria-describedby="keys-${this.of}"
+      <div class="atlas-frame"><canvas class="plane" tabindex="0" role="application" aria-roledescription="atlas" aria-label="Atlas of ${brief(pane.site)} of ${name}, ${level.side} x ${level.side} cells" aria-describedby="${this.keys}"
         @pointermove=${(event: PointerEvent) => this.point(k, event)} @pointerleave=${() => { this.hovered = null; }}></canvas>
         <div class="atlas-words" aria-hidden="true"></div></div>
       <figcaption><span>${entry.panes.length > 1 ? html`<b><bdi>${name}</bdi></b> ` : nothing}${captionOf(level)}</span></figcaption></figure>`;

@@ -18,6 +18,7 @@ import { keyLink, unprefixed } from "./naming";
 import { near } from "./near";
 import { picture } from "./picture";
 import { from, quantity } from "./quantity";
+import { unique } from "./unique";
 
 @customElement("mg-links")
 export class LinksElement extends PageElement {
@@ -64,6 +65,7 @@ export class LinksElement extends PageElement {
   }
 
   private shownAt = "";
+  private readonly names = unique();
 
   protected override updated(): void {
     // Where the graph is wider than the window, what is in focus is in sight.
@@ -120,8 +122,8 @@ export class LinksElement extends PageElement {
       if (value) this.go(value);
     };
     return html`<label class="search">A class or a unit
-      <input type="search" list="linked" .value=${at} @change=${choose}></label>
-      <datalist id="linked">${known.slice(0, 1500).map((key) => html`<option value=${key}></option>`)}</datalist>`;
+      <input type="search" list=${this.names} .value=${at} @change=${choose}></label>
+      <datalist id=${this.names}>${known.slice(0, 1500).map((key) => html`<option value=${key}></option>`)}</datalist>`;
   }
 
   private place({ key: node, x, y, height }: Place, at: string): TemplateResult {

@@ -19,6 +19,7 @@ import { KEYS, pressed, steer } from "./plane";
 import { rove } from "./roving";
 import { Scatter, type Points } from "./scatter";
 import { find } from "./search";
+import { unique } from "./unique";
 
 const LISTED = 60;
 const BESIDE = 5;
@@ -38,6 +39,7 @@ export class MapElement extends PageElement {
   @state() private opened = false;
   private examples: (ExampleRef | undefined)[] = [];
   private scatters: Scatter[] = [];
+  private readonly keys = unique();
   private ends: (() => void)[] = [];
   private readonly seen = new ResizeObserver(() => this.draw());
 
@@ -175,7 +177,7 @@ export class MapElement extends PageElement {
     if (!entry || !this.layers) return nothing;
     return html`
       ${this.legend(entry)}
-      <p class="keys" id="keys-${this.of}">Choose a map by a click or the tab key; then the wheel zooms it, too. ${KEYS}</p>
+      <p class="keys" id="${this.keys}">Choose a map by a click or the tab key; then the wheel zooms it, too. ${KEYS}</p>
       <div class="panes" data-n=${Math.min(entry.sites.length, 5)}>${entry.sites.map((site, k) => this.pane(site.site, site.meaning, site.units, k))}</div>
       ${this.followed()}
       <details class="listed" @toggle=${(event: Event) => { this.opened = (event.target as HTMLDetailsElement).open; }}>
@@ -202,7 +204,7 @@ export class MapElement extends PageElement {
       scatter.draw();
     };
     return html`<figure class="pane">
-      <canvas class="plane" tabindex="0" role="application" aria-roledescription="map" aria-label="Map of ${name}, ${plural(this.entry!.n, "example")}" aria-describedby="keys-${this.of}"
+      <canvas class="plane" tabindex="0" role="application" aria-roledescription="map" aria-label="Map of ${name}, ${plural(this.entry!.n, "example")}" aria-describedby="${this.keys}"
         @pointermove=${(event: PointerEvent) => { if (!event.buttons) this.point(this.scatters[k]?.near(event.offsetX, event.offsetY) ?? -1); }}
         @pointerleave=${() => this.point(-1)}></canvas>
       <figcaption><span><b><bdi>${name}</bdi></b> <bdi>${brief(meaning)}</bdi>, ${plural(units, "unit")}</span>
