@@ -4,17 +4,7 @@ import { html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import type { Picture } from "../book/format";
 import { PageElement } from "./element";
-
-const near = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      near.unobserve(entry.target);
-      void (entry.target as PictureElement).load();
-    }
-  },
-  { rootMargin: "400px" },
-);
+import { forget, whenNear } from "./near";
 
 @customElement("mg-picture")
 export class PictureElement extends PageElement {
@@ -24,18 +14,18 @@ export class PictureElement extends PageElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    near.observe(this);
+    whenNear(this, () => void this.load());
   }
 
   override disconnectedCallback(): void {
-    near.unobserve(this);
+    forget(this);
     super.disconnectedCallback();
   }
 
   protected override willUpdate(changed: Map<string, unknown>): void {
     if (changed.has("n") && changed.get("n") !== undefined) {
       this.picture = null;
-      near.observe(this);
+      whenNear(this, () => void this.load());
     }
   }
 
