@@ -1,6 +1,6 @@
 // A number never without its interval, its unit and how many it rests on; it leads to the row that it came from.
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, type TemplateResult } from "lit";
 import type { Quantity, Reference } from "../book/format";
 import { to } from "../router";
 import { NOT_MEASURED, shown } from "../words";
@@ -15,10 +15,4 @@ export function quantity(q: Quantity | null, table: Reference | null = null): Te
   if (!q) return html`<span class="none">${NOT_MEASURED}</span>`;
   const s = shown(q);
   return html`<span class="q"><span class="ci">${from(html`<b>${s.value}</b> ${s.interval}`, table)}</span> <small><bdi>${s.unit}</bdi>, <span class="ci">${s.n}</span></small></span>`;
-}
-
-/** A number beside the same number's control. */
-export function beside(name: unknown, q: Quantity | null, control: Quantity | null, controlName: string, table: Reference | null = null): TemplateResult {
-  return html`<div><dt>${name}</dt><dd>${quantity(q, table)}
-    ${control ? html`<br><span class="control-line">${controlName}: ${quantity(control, table)}</span>` : nothing}</dd></div>`;
 }

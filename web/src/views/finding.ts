@@ -58,7 +58,7 @@ export class FindingView extends PageElement {
         <span class="tag">${f.confidence === null ? "confidence not measured" : html`${term("confidence")} ${from(number(f.confidence, 2), f.table)}`}</span></p>
       ${this.subjects(f)}
       <section><h2>${term("effect", "Effect")} against its controls</h2>${this.evidence(f, "effect")}
-        <p>${f.p === null ? "No p-value applies." : html`${term("p-value", "p")} = ${from(number(f.p), f.table)}; after correction for all claims tested, p = ${from(number(f.p_adjusted), f.table)}.`}</p></section>
+        <p>${f.p === null ? "No p-value applies." : html`${term("p-value", "p")} = ${from(number(f.p), f.table)}; after correction for all claims tested, p = ${from(number(f.p_adjusted), f.table)}.`}</p></section>
       <section><h2>${term("causal test", "Causal test")}</h2>
         ${causal ? html`<p><bdi>${visible(causal.edit)}</bdi></p>${this.evidence(f, "causal")}
           <h3>What the edit costs on clean data</h3>${causal.clean_before || causal.clean_after ? this.evidence(f, "clean") : html`<p class="none">Not measured.</p>`}`
