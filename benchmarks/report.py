@@ -66,7 +66,8 @@ def main() -> None:
             ledger.add(case, "size", 0, {
                 "size of the file": (page.stat().st_size / 1e6, "MB"), "time to make it": (made, "s"),
             })  # fmt: skip
-            ledger.add(case, "bundle", 0, {"the elements' code, gzip": (len(gzip.compress(bundle().encode())) / 1024, "KB")})
+            code = len(gzip.compress(bundle().encode())) / 1024
+            ledger.add(case, "bundle", 0, {"the elements' code, gzip": (code, "KB")})
             for repeat in range(given.repeats):
                 found = opened(page, repeat)
                 ledger.add(case, "ready", repeat, {"time to be ready": (found["ready"], "ms")})
@@ -74,7 +75,8 @@ def main() -> None:
                     "slowest of 30 cards": (max(found["cards"]), "ms"),
                     "median of 30 cards": (float(np.median(found["cards"])), "ms"),
                 })  # fmt: skip
-                print(f"repeat {repeat + 1}: ready {found['ready']:.0f} ms, cards up to {max(found['cards']):.0f} ms", flush=True)
+                slowest = max(found["cards"])
+                print(f"repeat {repeat + 1}: ready {found['ready']:.0f} ms, cards up to {slowest:.0f} ms", flush=True)
         frames = Case("a map of 50,000 points is dragged, Chromium without a graphics card", "map", given.repeats, {})
         page = page_of_points(folder / "points")
         for repeat in range(given.repeats):

@@ -65,6 +65,8 @@ class PictureStore:
             self.left_out += 1
             return None
         try:
+            if not file.is_file():  # a pipe would never end
+                raise FileNotFoundError(file)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 media, data, (width, height) = fitted(file.read_bytes(), side)
