@@ -4,7 +4,7 @@
     python benchmarks/write_results.py
 
 The page is of a made-up audit with 10,000 units of ten examples each (`page_subjects.py`); it is opened from disk, each
-repeat in a new browser. "ready": from the start of the navigation until the elements of the article are drawn. "a card":
+repeat in a new browser. "ready": from the start of the navigation until the elements of the article are drawn. "card":
 from the address that changes until the card's heading is there and its pictures are decoded, for units drawn by a seed
 from all over the list; the page has decoded nothing of them before. "frames": while a map of 50,000 points is dragged
 (`page_frames.py`).
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from measuring import Case, Ledger
 from page_frames import ARGUMENTS, CHROMIUM, measure, page_of_points
-from page_subjects import audit_of_units
+from page_subjects import write_audit
 
 from mulligan.reports import write_html
 from mulligan.reports.shell import bundle
@@ -61,7 +61,7 @@ def main() -> None:
         case = Case(PAGE, "ready", given.repeats, GOALS)
         if not all(ledger.has(case, variant, n) for n in range(given.repeats) for variant in ("ready", "card")):
             began = time.perf_counter()
-            page = Path(write_html(audit_of_units(folder / "units", units=UNITS, examples=EXAMPLES)))
+            page = Path(write_html(write_audit(folder / "units", units=UNITS, examples=EXAMPLES)))
             made = time.perf_counter() - began
             ledger.add(case, "size", 0, {
                 "size of the file": (page.stat().st_size / 1e6, "MB"), "time to make it": (made, "s"),
