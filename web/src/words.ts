@@ -13,7 +13,9 @@ export function number(value: number | null | undefined, decimals: number | null
   if (!Number.isFinite(value)) return value > 0 ? "infinite" : "minus infinite";
   const size = Math.abs(value);
   let digits: string;
-  if (decimals !== null) digits = grouped(fixed(size, decimals));
+  // A random network's perplexity, say: of a billion and more, digits that nobody measured are not written out.
+  if (size >= 1e9 && (decimals !== null || !Number.isInteger(size))) digits = power(size);
+  else if (decimals !== null) digits = grouped(fixed(size, decimals));
   else if (Number.isInteger(value) || size >= 999.5) digits = size < 1e15 ? grouped(fixed(size, 0)) : power(size);
   else if (size < 1e-4) digits = power(size);
   else digits = String(Number(fixed(size, 2 - Number(size.toExponential(2).split("e")[1]))));

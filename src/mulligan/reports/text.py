@@ -71,7 +71,10 @@ def number(value: float | int | None, decimals: int | None = None) -> str:
         return "infinite" if value > 0 else "minus infinite"
     sign = "−" if value < 0 else ""
     size = abs(value)
-    if decimals is not None:
+    # A random network's perplexity, say: of a billion and more, digits that nobody measured are not written out.
+    if size >= 1e9 and (decimals is not None or not float(size).is_integer()):
+        digits = _powers(size)
+    elif decimals is not None:
         digits = f"{size:,.{decimals}f}"
     elif isinstance(value, int) or size >= 999.5 or size == 0:
         digits = f"{size:,.0f}" if size < 1e15 else _powers(size)

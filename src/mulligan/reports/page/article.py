@@ -71,8 +71,13 @@ def _told(book: Book, parts: Sequence[Prose]) -> dict[str, Any]:
         "title": title, "book": book, "parts": parts, "contents": _contents(book, parts),
         "problems": [(run["folder"], problem) for run in book.runs for problem in run["problems"]],
         "linked": any(card["drives"] for card in (*book.features.values(), *book.classes.values())),
-        "mulligan": mulligan_version(),
+        "outputs": _outputs(book), "mulligan": mulligan_version(),
     }  # fmt: skip
+
+
+def _outputs(book: Book) -> str:
+    """What answers are called: those of a network without class names are tokens, or numbers."""
+    return "Classes" if any(network.classes for network in book.networks) else "Outputs"
 
 
 def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
@@ -88,7 +93,7 @@ def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
     if book.features:
         inner.append(Entry(href="#/features", text="Features", note=str(len(book.features))))
     if book.classes:
-        inner.append(Entry(href="#/classes", text="Classes", note=str(len(book.classes))))
+        inner.append(Entry(href="#/classes", text=_outputs(book), note=str(len(book.classes))))
     if book.tables:
         inner.append(Entry(href="#/tables", text="Tables", note=str(len(book.tables))))
     if inner:
