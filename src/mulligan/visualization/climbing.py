@@ -21,8 +21,11 @@ from torch import Tensor
 from ..networks import ImageInput, Network
 from ..records import Advanced, BadInput, Emit, Finished, Started, silent
 from ..runs import derived_seed
+from .adam import Adam
+from .narrowed import Narrowed, narrowed
 from .objectives import Diversity, Objective
 from .parametrizations import MaCo, Parametrization, parametrization
+from .pixels import from_bytes, to_bytes
 from .quickened import kept_memory, quickened
 from .reading import Reader
 from .statistics import ImageStatistics, image_input
@@ -37,7 +40,9 @@ CALM, CALM_RATE, CALM_TRANSFORMS = 0.4, 0.05, 0.25
 #: max|a - b| / max|a| that gradients of the compiled step may differ by.
 COMPILED = 1e-3
 #: Why a picture failed.
-STILL, BROKEN = "nothing in the picture moves it", "its gradient is NaN or infinite"
+STILL = "nothing in the picture moves it"
+CHECK = "check the weights file and the input's scale"
+BROKEN = f"its gradient is NaN or infinite: {CHECK}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +139,7 @@ def visualize(
     emit(Started(job="visualize", total=len(every)))
     with kept_memory():
         quick = quickened(network, reader.watched)
+        require_size(reader.on(quick), whole)
         for rows in batched(every, batch):
             mine = Reader.of(network, [every[row] for row in rows])
             own_seed = derived_seed(seed, "visualize", *(every[row].text for row in rows))
@@ -152,6 +158,26 @@ def visualize(
         np.concatenate([r.pixels for r in results])[order], np.concatenate([r.reached for r in results])[order],
         np.concatenate([r.steps for r in results])[order], alpha, failed,
     )  # fmt: skip
+
+
+def require_size(reader: Reader, size: tuple[int, int]) -> None:
+    """Nothing, where a network runs on pictures of that size as far as it is read.
+
+    Raises:
+        BadInput: if not: too small for a kernel, or another size than the only one.
+    """
+    taken = image_input(reader.network.input)
+    if size == taken.size:
+        return
+    try:
+        with torch.no_grad():
+            reader.seen(torch.zeros(1, taken.channels, *size, device=reader.network.device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        why = str(error).strip().split("\n")[0]
+        raise BadInput(
+            f"the network does not run on pictures of {size[0]} x {size[1]} pixels: {why}",
+            where=reader.network.name, fix=f"leave the size out; it takes {taken.size[0]} x {taken.size[1]}",
+        ) from error  # fmt: skip
 
 
 def batched(objectives: Sequence[Objective], size: int) -> list[list[int]]:
@@ -208,9 +234,9 @@ class Climb:
         weight = torch.zeros((n, *self.whole)) if isinstance(param, MaCo) else None
         alive = list(range(n))
         adam = Adam(param, how.rate or param.rate)
-        reader = self.reader.on(self.quick)
+        reader = narrowed(self.reader.on(self.quick))
         history: list[np.ndarray] = []
-        first, run = None, self._compiled()
+        first, run = None, self._compiled(reader)
         for step in range(how.steps):
             size = small if small is not None and step < SMALL_STEPS * how.steps else self.whole
             if small is not None and size == self.whole and step < SMALL_STEPS * how.steps + 1:
@@ -237,13 +263,13 @@ class Climb:
             if done.any():
                 leaving = np.flatnonzero(done)
                 final[[alive[i] for i in leaving]] = self._stored(param)[leaving]
-                rows = np.flatnonzero(~done)
-                keep = torch.from_numpy(rows)
+                rows = np.flatnonzero(~done).tolist()
+                keep = torch.tensor(rows)
                 param.keep(keep)
                 adam.keep(keep)
                 alive = [alive[i] for i in rows]
                 history = [past[rows] for past in history]
-                reader = self.reader.only(alive).on(self.quick)
+                reader = reader.only(rows)
         reached = self._reached(final)
         for number in failed:
             reached[number] = math.nan
@@ -254,7 +280,7 @@ class Climb:
         return _Climbed(final, reached, taken, alpha, failed)
 
     def _slopes(
-        self, param: Parametrization, reader: Reader, size: tuple[int, int], strength: float, run: Any
+        self, param: Parametrization, reader: Reader | Narrowed, size: tuple[int, int], strength: float, run: Any
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         with torch.inference_mode(False), torch.enable_grad():
             pixels = param.pixels(size)
@@ -262,7 +288,7 @@ class Climb:
             x = self.input.normalise(moved)
             if self.network.device.type == "cpu":
                 x = x.contiguous(memory_format=torch.channels_last)
-            values = run(x) if run is not None and len(x) == len(self.reader.objectives) else reader.own(reader.seen(x))
+            values = run(x) if run is not None and len(x) == len(self.reader.objectives) else reader.values(x)
             asked = [*param.tensors, *param.common]
             shades = [pixels] if isinstance(param, MaCo) else []
             if not values.requires_grad:
@@ -271,22 +297,17 @@ class Climb:
         given = [torch.zeros_like(t) if s is None else s for t, s in zip([*asked, *shades], slopes, strict=True)]
         return values, given[: len(asked)], given[-1] if shades else None
 
-    def _compiled(self) -> Any:
+    def _compiled(self, reader: Reader | Narrowed) -> Any:
         """The pass of the whole batch through torch's compiler, where that was asked for and gives the same."""
         if not self.how.compiled:
             return None
-        reader = self.reader.on(self.quick)
-
-        def eager(x: Tensor) -> Tensor:
-            return reader.own(reader.seen(x))
-
         x = torch.rand((len(self.reader.objectives), self.input.channels, *self.whole), device=self.network.device)
         if self.network.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         x.requires_grad_(True)
         try:
-            run = torch.compile(eager, dynamic=True)
-            found, wanted = (torch.autograd.grad(step(x).sum(), x)[0] for step in (run, eager))
+            run = torch.compile(reader.values, dynamic=True)
+            found, wanted = (torch.autograd.grad(step(x).sum(), x)[0] for step in (run, reader.values))
         except Exception:  # whatever a compiler does with a user's network: the eager step is always there
             return None
         close = (found - wanted).abs().max() <= COMPILED * wanted.abs().max()
@@ -323,9 +344,8 @@ class Climb:
         if any(site is None or not {"height", "width"} <= set(site.axes) for site in self.reader.sites.values()):
             return None
         try:
-            with torch.no_grad():
-                self.reader.on(self.quick).seen(torch.zeros(1, self.input.channels, *size, device=self.network.device))
-        except Exception:  # whatever a network does that has one size only
+            require_size(self.reader.on(self.quick), (size[0], size[1]))
+        except BadInput:
             return None
         return size[0], size[1]
 
@@ -338,51 +358,4 @@ class Climb:
         """Each picture's objective on exactly what is stored, by the network as it is."""
         with torch.no_grad():
             x = self.input.normalise(from_bytes(stored, self.network.device))
-            try:
-                return self.reader.own(self.reader.seen(x)).double().cpu().numpy()
-            except RuntimeError as error:
-                raise BadInput(
-                    f"the network does not run on pictures of {self.whole[0]} x {self.whole[1]} pixels: "
-                    + str(error).split("\n")[0],
-                    where=self.network.name, fix="leave the size out",
-                ) from error  # fmt: skip
-
-
-class Adam:
-    """Adam (Kingma & Ba 2015, arXiv:1412.6980) upward, for pictures that may leave.
-
-    torch's own optimizers load torch's compiler when the first is made, which takes longer than many a climb.
-    """
-
-    def __init__(self, param: Parametrization, rate: float) -> None:
-        self.param, self.rate, self.steps = param, rate, 0
-        tensors = [*param.tensors, *param.common]
-        self.means, self.squares = ([torch.zeros_like(t) for t in tensors] for _ in range(2))
-
-    def step(self, slopes: Sequence[Tensor], scale: float) -> None:
-        """One step along the slopes."""
-        self.steps += 1
-        with torch.no_grad():
-            tensors = [*self.param.tensors, *self.param.common]
-            for tensor, slope, mean, square in zip(tensors, slopes, self.means, self.squares, strict=True):
-                finite = slope.nan_to_num(0, 0, 0)
-                mean.lerp_(finite, 0.1)
-                square.mul_(0.99).addcmul_(finite, finite, value=0.01)
-                size = (square / (1 - 0.99**self.steps)).sqrt_().add_(1e-12)
-                tensor.addcdiv_(mean / (1 - 0.9**self.steps), size, value=self.rate * scale)
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these pictures alone."""
-        n = len(self.param.tensors)
-        for kept in (self.means, self.squares):
-            kept[:n] = [state[rows] for state in kept[:n]]
-
-
-def to_bytes(pixels: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w c"]:
-    """Pixels from 0 to 1 as they are stored."""
-    return (pixels.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-
-
-def from_bytes(stored: UInt8[np.ndarray, "n h w c"], device: torch.device) -> Float[Tensor, "n c h w"]:
-    """What is stored, from 0 to 1."""
-    return torch.from_numpy(np.ascontiguousarray(stored)).to(device).permute(0, 3, 1, 2).float() / 255
+            return self.reader.values(x).double().cpu().numpy()

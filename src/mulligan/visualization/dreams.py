@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..networks import Network
 from ..records import BadInput
-from .climbing import from_bytes, visualize
+from .climbing import visualize
 from .objectives import Objective, layer
+from .pixels import from_bytes
 from .statistics import ImageStatistics, image_input
 
 #: Each octave is so many times as large as the one before; none is smaller than this.

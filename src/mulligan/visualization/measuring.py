@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..datasets import Dataset, batches
 from ..networks import Network
-from .climbing import from_bytes
 from .objectives import Objective
+from .pixels import from_bytes
 from .quickened import kept_memory, quickened
 from .reading import Reader
 from .statistics import image_input
@@ -72,7 +72,7 @@ def values_of(
     reader = Reader.of(network, objectives)
     with torch.no_grad():
         x: Tensor = image_input(network.input).normalise(from_bytes(pixels, network.device))
-        return reader.own(reader.seen(x)).double().cpu().numpy()
+        return reader.values(x).double().cpu().numpy()
 
 
 def fires_less(reached: float, best: float, median: float) -> bool:

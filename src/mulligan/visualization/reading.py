@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -138,11 +139,14 @@ class Reader:
         answer = self.network.answer_unchecked(output) if answered else None
         return {key: answer if site is None else watched[site] for key, site in self.sites.items()}  # pyright: ignore
 
-    def own(self, seen: dict[Key, Tensor]) -> Float[Tensor, " n"]:
+    def values(self, x: Tensor) -> Float[Tensor, " n"]:
         """Each picture's own objective."""
-        linear = self._linear(seen)
-        if linear is not None:
-            return linear
+        return self.own(self.seen(x))
+
+    def own(self, seen: dict[Key, Tensor]) -> Float[Tensor, " n"]:
+        """Each picture's own objective, of what passed."""
+        if self.combined is not None:
+            return self._products(seen)
         groups: dict[int, list[int]] = {}
         for row, objective in enumerate(self.objectives):
             groups.setdefault(id(objective), []).append(row)
@@ -157,7 +161,8 @@ class Reader:
         """Every objective of every picture."""
         return torch.stack([objective.values(seen, self.sites) for objective in self.objectives], 1)
 
-    def _linear(self, seen: dict[Key, Tensor]) -> Tensor | None:
+    @cached_property
+    def combined(self) -> Combined | None:
         """Where all are of means over the places of one site: one product for the whole batch."""
         terms = [term for objective in self.objectives for _, term in objective.terms]
         first = key(terms[0])
@@ -168,10 +173,7 @@ class Reader:
             return None
         site = self.sites[first]
         assert site is not None
-        tensor = seen[first]
-        means = tensor.movedim(site.unit_axis, -1).flatten(1, -2).mean(1) if tensor.dim() > 2 else tensor
-        weights = means.new_zeros(len(self.objectives), means.shape[1])
-        shifts = means.new_zeros(len(self.objectives))
+        weights, shifts = torch.zeros(len(self.objectives), site.units), torch.zeros(len(self.objectives))
         for row, objective in enumerate(self.objectives):
             for weight, term in objective.terms:
                 if isinstance(term, Channel):
@@ -180,5 +182,27 @@ class Reader:
                     assert isinstance(term, Direction)
                     weights[row] += weight * term.vector.to(weights)
                     shifts[row] += weight * term.shift
+        device, dtype = self.network.device, self.network.dtype
+        return Combined(first, site, weights.to(device, dtype), shifts.to(device, dtype))
+
+    def _products(self, seen: dict[Key, Tensor]) -> Tensor:
+        assert self.combined is not None
+        tensor, axis = seen[self.combined.key], self.combined.site.unit_axis
+        means = tensor.movedim(axis, -1).flatten(1, -2).mean(1) if tensor.dim() > 2 else tensor
+        weights = self.combined.weights.to(means)
         # A unit that is NaN is no matter to the pictures of others.
-        return torch.where(weights != 0, means * weights, 0).sum(1) + shifts
+        return torch.where(weights != 0, means * weights, 0).sum(1) + self.combined.shifts.to(means)
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Objectives as products with the means over places of one site.
+
+    Attributes:
+        weights: of each picture's objective. shifts: what is added.
+    """
+
+    key: Key
+    site: Site
+    weights: Float[Tensor, "n units"]
+    shifts: Float[Tensor, " n"]

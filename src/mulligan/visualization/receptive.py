@@ -59,6 +59,30 @@ def _span(mass: Float[np.ndarray, " side"], cut: float) -> tuple[int, int]:
     return int(np.argmax(before > cut)), len(mass) - int(np.argmax(after > cut))
 
 
+def field_of(network: Network, site: Site, seed: int = 0) -> tuple[int, int] | None:
+    """Height and width of all pixels that a unit at the middle of a site sees, on noise of the network's own size.
+
+    None for a site without rows and columns. Where it is as large as that noise, it may be larger.
+    """
+    taken = network.input
+    if not isinstance(taken, ImageInput) or not {"height", "width"} <= set(site.axes):
+        return None
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn((_AT_ONCE, taken.channels, *taken.size), generator=random).to(network.device)
+    with torch.inference_mode(False), torch.enable_grad(), frozen(network):
+        x.requires_grad_(True)
+        # A copy flows on, so that a layer that works in place leaves the pixels alone.
+        with network.watching(site, stop=True) as watched:
+            network(x.clone())
+        value = laid_out(watched[site], site)
+        middle = value[:, value.shape[1] // 2, value.shape[2] // 2]
+        weights = torch.randn(middle.shape, generator=random).to(middle)
+        (gradient,) = torch.autograd.grad((weights * middle).sum(), x)
+    seen = gradient.abs().sum((0, 1)) > 0
+    rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
+    return (int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1) if len(rows) else None
+
+
 def laid_out(tensor: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "batch *places units"]:
     """What passed a site: batch first, then its places in their order, then its units as they are counted when pooled.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from ...records import BadInput, Interrupted
 from ...runs import Run
 from ..progress import ProgressBars
 from . import app
-from .options import Classes, Data, Device, Input, Model, Out, Seed, Weights, load_both
+from .options import Classes, Data, Device, Input, Model, Out, Resume, Seed, Weights, load_both
 
 
 @app.command()
@@ -33,28 +34,41 @@ def photograph(
     device: Device = "cpu",
     out: Out = None,
     seed: Seed = 0,
+    resume: Resume = False,
 ) -> None:
     """Show what a layer of MODEL keeps of one photograph, beside what a random twin makes of it."""
+    if resume and out is None:
+        raise BadInput("--resume needs to know where", fix="pass --out RUN")
+    if not image.is_file():
+        raise BadInput("there is no such picture", where=image, fix="check the path")
+    # torch takes seconds to import: only a command that needs it pays.
     from ...datasets.pictures import read_picture
-    from ...procedures.see.photograph import Request, see_photograph
+    from ...procedures.see.photograph import Request, prepare, see_photograph
     from ...reports import write_html
     from ..cli import err
 
     err.print(f"loading {escape(model)}", highlight=False)
     network, dataset = load_both(model, weights, data, classes, input, device)
-    network.site(site)
     request = Request(
-        network=network, site=site, photograph=read_picture(image, image), what=tuple(what.split(",")), dataset=dataset,
-        steps=steps, octaves=octaves, seed=seed,
+        network=network, site=site, photograph=read_picture(image, image), dataset=dataset,
+        what=tuple(part.strip() for part in what.split(",")), steps=steps, octaves=octaves, seed=seed,
     )  # fmt: skip
-    run = Run.create("see", sys.argv[1:], {"model": model, "site": site, "image": str(image)}, out=out, seed=seed)
+    prepare(request)
+    if resume:
+        run = Run.open(str(out))
+    else:
+        run = Run.create("see", sys.argv[1:], {"model": model, "site": site, "image": str(image)}, out=out, seed=seed)
     try:
         with ProgressBars(err) as emit:
             see_photograph(request, run, emit=emit)
     except BadInput:
-        run.withdraw()
+        if not resume:
+            run.withdraw()
         raise
     except (Interrupted, KeyboardInterrupt):
         run.update(status="interrupted")
-        raise Interrupted("Interrupted. What was finished is kept; the same command makes the rest anew.") from None
+        raise Interrupted(
+            "Interrupted. What was finished is kept; go on with the same command and --out "
+            f"{shlex.quote(run.location)} --resume"
+        ) from None
     err.print(f"Page: {escape(str(write_html(run.location)))}", highlight=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ...datasets import Dataset
+from ...datasets import Dataset, require_kind
 from ...evidence import random_twin
 from ...networks import Network
 from ...records import BadInput, Emit, FeatureCard, LeftOut, Noted, Portrait, Seen, silent
@@ -21,6 +21,7 @@ from ...visualization.measuring import values_of
 from ...visualization.objectives import Objective, caricature, inversion, layer
 from ...visualization.statistics import ImageStatistics, image_input
 from ...visualization.transforms import STILL
+from .units_work import measure_statistics, measured
 
 What = ("dream", "caricature", "inversion")
 
@@ -44,31 +45,47 @@ class Request:
     seed: int = 0
 
 
+def prepare(request: Request) -> str:
+    """Everything that can be wrong with the input, before a folder is made; the site's own name.
+
+    Raises:
+        BadInput: if the site or a way does not exist, or the network takes no pictures, or not these.
+    """
+    taken = image_input(request.network.input)
+    unknown = [name for name in request.what if name not in What]
+    if unknown or not request.what:
+        raise BadInput(f"{(unknown or [''])[0]!r} is not known", where="what", fix=f"give some of {', '.join(What)}")
+    if request.steps < 1 or request.octaves < 1:
+        raise BadInput("steps and octaves must be 1 or more", where="see photograph", fix="give larger numbers")
+    if request.dataset is not None:
+        require_kind(request.dataset, taken)
+    return request.network.site(request.site).alias
+
+
 def see_photograph(request: Request, run: Run, *, engine: Engine | None = None, emit: Emit = silent) -> Seen:
     """Make the pictures, each also by a random twin, and write seen.json.
 
     Raises:
-        Interrupted: after Ctrl-C; the same call goes on. BadInput: if the site or a way does not exist, or the network
-            takes no pictures.
+        Interrupted: after Ctrl-C; the same call goes on. BadInput: see `prepare`.
     """
     began = time.monotonic()
-    network = request.network
+    network, dataset = request.network, request.dataset
+    site = network.site(prepare(request))
     taken = image_input(network.input)
-    site = network.site(request.site)
-    unknown = [name for name in request.what if name not in What]
-    if unknown or not request.what:
-        raise BadInput(f"{(unknown or [''])[0]!r} is not known", where="what", fix=f"give some of {', '.join(What)}")
+    engine = engine or LocalEngine()
     crop = taken.crop(request.photograph)
-    dataset = request.dataset
-    statistics = ImageStatistics.neutral(taken)
-    if dataset is not None:
-        statistics = ImageStatistics.measure(taken, dataset, seed=request.seed)
     pixels = torch.from_numpy(crop).permute(2, 0, 1).float() / 255
     twin = random_twin(network, request.seed, [network.example(32)])
     context = Context(
         digest(network.identity, *taken.steps(), digest(crop.tobytes().hex()), dataset.identity if dataset else ""),
-        {"network": network, "twin": twin, "pixels": pixels, "statistics": statistics},
+        {"network": network, "twin": twin, "pixels": pixels, "dataset": dataset},
     )
+    statistics = ImageStatistics.neutral(taken)
+    if dataset is not None:
+        piece = Piece(f"{measure_statistics.__module__}:{measure_statistics.__name__}", {"seed": request.seed})
+        ((_, result),) = engine.run("colours and spectrum", [piece], context, run, emit)
+        statistics = measured(result)
+    context = replace(context, objects={**context.objects, "statistics": statistics})
     how = {"site": site.alias, "steps": request.steps, "octaves": request.octaves, "seed": request.seed}
     pieces = [
         Piece(f"{__name__}:one", {"which": which, "what": what, **how})
@@ -77,7 +94,7 @@ def see_photograph(request: Request, run: Run, *, engine: Engine | None = None, 
     ]
     results: dict[tuple[str, str], Result] = {}
     left: list[LeftOut] = []
-    for piece, result in (engine or LocalEngine()).run("pictures", pieces, context, run, emit):
+    for piece, result in engine.run("pictures", pieces, context, run, emit):
         what, which = piece.arguments["what"], piece.arguments["which"]
         if result.values["failed"]:
             name = what if which == "network" else f"{what}, random twin"
@@ -93,9 +110,7 @@ def see_photograph(request: Request, run: Run, *, engine: Engine | None = None, 
         objective="the photograph", image=_keep(run, "artifacts/pictures/photograph", crop), reached=0.0, steps=0
     )
     notes = ("The one example is the photograph itself. Beside each stands the same by a random-weight twin.",)
-    card = FeatureCard(
-        feature=site.alias, meaning=network.meaning(site), portraits=(shown, *portraits), notes=notes
-    )
+    card = FeatureCard(feature=site.alias, meaning=network.meaning(site), portraits=(shown, *portraits), notes=notes)
     seen = Seen(
         mulligan=mulligan_version(), created=str(run.manifest.get("created", "")), seconds=time.monotonic() - began,
         seed=request.seed, network=network.record(), cards=(card,), left_out=tuple(left),

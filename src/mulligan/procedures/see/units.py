@@ -8,122 +8,34 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from ...datasets import Dataset, batches, require_kind
+from ...datasets import Dataset, batches
 from ...evidence import random_twin
-from ...features.dictionaries import Dictionary
 from ...networks import Network
-from ...records import BadInput, DataRecord, Emit, FeatureCard, LeftOut, Noted, Portrait, Quantity, Seen, silent
+from ...records import DataRecord, Emit, FeatureCard, LeftOut, Noted, Portrait, Quantity, Seen, silent
 from ...runs import Context, Engine, LocalEngine, Piece, Result, Run, digest, generator, mulligan_version
-from ...visualization.climbing import visualize
-from ...visualization.facets import chosen, facets
-from ...visualization.measuring import OnData, fires_less, summarized, values_of, values_on
-from ...visualization.objectives import ANSWER, Objective, check, diversity, parse_objective
-from ...visualization.parametrizations import parametrization
-from ...visualization.paths import (
-    DRAWN,
-    FORGED,
-    STRONGEST,
-    drives,
-    earlier_site,
-    natural_share,
-    normalised,
-    standing_apart,
-)  # fmt: skip
+from ...visualization.climbing import CHECK
+from ...visualization.measuring import OnData, fires_less, summarized
+from ...visualization.paths import FORGED, standing_apart
 from ...visualization.statistics import ImageStatistics, image_input
 from . import examples as see_examples
+from . import units_work
+from .units_request import Prepared, Request, prepare
+from .units_work import measured
 
 SEEN = "seen.json"
-#: Examples in one piece of work; pictures in one.
-CHUNK, BATCH = 128, 16
+#: Examples in one piece of work.
+CHUNK = 128
 SETTLE = 128
 #: A unit whose values on the data differ by less than this share of the site's usual spread never fires.
 NEVER = 1e-6
-_WHOLE = re.compile(r":\*\Z")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        features: objectives as people write them; "SITE" or "SITE:*" is every unit of a site.
-        dataset: what statistics, best examples and examples come from; None: pictures alone, from neutral statistics.
-        compiled: see `visualize`. negative: also what suppresses each. facets: also a picture a case. diverse: so many
-            pictures of each, made to differ. twin: the same budget on a random twin. n: examples of each kind; 0: none.
-        dictionaries: whose latents the features may name.
-    """
-
-    network: Network
-    dataset: Dataset | None = None
-    features: tuple[str, ...] = ()
-    steps: int = 128
-    size: int | None = None
-    parametrization: str = "fourier"
-    negative: bool = False
-    facets: bool = False
-    diverse: int = 1
-    twin: bool = True
-    n: int = 9
-    seed: int = 0
-    batch: int = BATCH
-    patient: bool = False
-    compiled: bool = False
-    dictionaries: Mapping[str, Dictionary] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """What will be made: objectives by their text, and what was left out."""
-
-    objectives: dict[str, Objective]
-    left_out: tuple[LeftOut, ...]
-
-
-def prepare(request: Request) -> Prepared:
-    """Everything that can be wrong with the input, before a folder is made.
-
-    Raises:
-        BadInput: if no feature is there, or the network takes no pictures, or not these.
-    """
-    network = request.network
-    taken = image_input(network.input)
-    parametrization(request.parametrization)
-    if request.dataset is not None:
-        require_kind(request.dataset, taken)
-    if request.steps < 1 or request.batch < 1 or request.diverse < 1:
-        raise BadInput("steps, batch and pictures must be 1 or more", where="see units", fix="give larger numbers")
-    found: dict[str, Objective] = {}
-    left_out: list[LeftOut] = []
-    first: BadInput | None = None
-    for text in request.features:
-        try:
-            for one in _expanded(network, text):
-                objective = parse_objective(one, network, request.dictionaries)
-                check(objective, network)
-                found[objective.text] = objective
-        except BadInput as error:
-            first = first or error
-            left_out.append(LeftOut(what=text, why=str(error)))
-    if not found:
-        raise first or BadInput("no feature is named", where="features", fix="name one or more, as SITE:UNIT")
-    return Prepared(objectives=found, left_out=tuple(left_out))
-
-
-def _expanded(network: Network, text: str) -> list[str]:
-    """A whole site as its units."""
-    whole = bool(_WHOLE.search(text))
-    if not whole and (":" in text or " " in text):
-        return [text]
-    site = network.site(_WHOLE.sub("", text))
-    return [f"{site.alias}:{unit}" for unit in range(site.units)]
+_WORK = units_work.__name__
 
 
 def see_units(request: Request, run: Run, *, engine: Engine | None = None, emit: Emit = silent) -> Seen:
@@ -134,11 +46,13 @@ def see_units(request: Request, run: Run, *, engine: Engine | None = None, emit:
     """
     began = time.monotonic()
     prepared = prepare(request)
+    for note in prepared.notes:
+        emit(Noted(text=note))
     work = _Work(request, prepared, run, engine or LocalEngine(), emit)
     data = work.on_data("network")
     portraits, left_out = work.portraits(data)
     cards = work.cards(portraits)
-    dataset, notes = request.dataset, []
+    dataset, notes = request.dataset, list(prepared.notes)
     if dataset is None:
         notes.append("Without data, colours and frequencies of pictures are supposed, and nothing stands beside them.")
     seen = Seen(
@@ -167,7 +81,8 @@ class _Work:
         identity = digest(network.identity, *steps, dataset.identity if dataset else "", *names, str(request.seed))
         self.context = Context(
             identity,
-            {"network": network, "twin": twin, "dataset": dataset, "dictionaries": dict(request.dictionaries)},
+            {"network": network, "twin": twin, "dataset": dataset, "dictionaries": dict(request.dictionaries),
+             "texts": self.texts},
         )
         self.statistics = self._statistics()
         self.objects = {**self.context.objects, "statistics": self.statistics}
@@ -179,10 +94,9 @@ class _Work:
     def _statistics(self) -> ImageStatistics:
         if self.request.dataset is None:
             return ImageStatistics.neutral(self.request.network.input)
-        piece = Piece(f"{__name__}:measure_statistics", {"seed": self.request.seed})
+        piece = Piece(f"{_WORK}:measure_statistics", {"seed": self.request.seed})
         ((_, result),) = self._pieces("colours and spectrum", [piece])
-        arrays = {name: torch.from_numpy(np.asarray(array)) for name, array in result.arrays.items()}
-        return ImageStatistics(**arrays, size=tuple(result.values["size"]), n=result.values["n"])
+        return measured(result)
 
     def on_data(self, which: str) -> np.ndarray | None:
         """Values [examples, objectives] of the network's or the twin's; None without data."""
@@ -190,7 +104,7 @@ class _Work:
         if dataset is None or (which == "twin" and not self.request.twin):
             return None
         pieces = [
-            Piece(f"{__name__}:values_chunk", {"which": which, "features": self.texts, "start": start,
+            Piece(f"{_WORK}:values_chunk", {"which": which, "features": self.texts, "start": start,
                   "stop": min(start + CHUNK, len(dataset)), "batch": 32})
             for start in range(0, len(dataset), CHUNK)
         ]  # fmt: skip
@@ -216,7 +130,7 @@ class _Work:
         jobs = {
             which: [
                 Piece(
-                    f"{__name__}:climb",
+                    f"{_WORK}:climb",
                     {"which": which, "features": part, "sign": sign, "copies": request.diverse, **how},
                     cost=float(len(part)),
                 )
@@ -252,16 +166,21 @@ class _Work:
         return found, left
 
     def _never(self, data: np.ndarray | None) -> dict[str, str]:
-        """Features that are the same on all the data."""
+        """Features that are the same on all the data, or no numbers at all."""
         if data is None or len(data) < 2:
             return {}
-        span = np.ptp(data, axis=0)
-        usual = float(np.median(span)) or 1.0
-        return {
-            text: f"it is {data[0, at]:.3g} on all {len(data)} examples: it never fires"
-            for at, text in enumerate(self.texts)
-            if span[at] <= NEVER * usual
-        }
+        whole = np.isfinite(data)
+        broken = np.asarray(~whole.any(0))
+        span = np.where(whole, data, -np.inf).max(0) - np.where(whole, data, np.inf).min(0)
+        usual = float(np.median(span[~broken])) if not broken.all() else 0.0
+        found = dict[str, str]()
+        for at, text in enumerate(self.texts):
+            if broken[at]:
+                found[text] = f"it is NaN or infinite on all {len(data)} examples: {CHECK}"
+            elif span[at] <= NEVER * (usual or 1.0):
+                value = data[whole[:, at].argmax(), at]
+                found[text] = f"it is {value:.3g} on all {len(data)} examples: it never fires"
+        return found
 
     def _portrait(
         self, text: str, at: int, sign: str, copy: int, number: int, result: Result, data: OnData | None,
@@ -277,9 +196,7 @@ class _Work:
         marks = []
         if data is not None and fires_less(value, float(data.best[at]), float(data.median[at])):
             marks.append("fires less than real examples")
-        natural = None
-        if sign == "+" and data is not None and not copy:
-            natural = self._natural(text, result.arrays["pixels"][row])
+        natural = result.values["natural"][number] if not copy else None
         return Portrait(
             objective=("-" if sign == "-" else "") + text if " " not in text or sign == "+" else f"-({text})",
             image=image, alpha=alpha, reached=value, steps=int(result.values["steps"][row]),
@@ -287,23 +204,9 @@ class _Work:
             best_example=dataset.ids[int(data.row[at])] if data is not None and dataset is not None else None,
             examples=data.n if data is not None else 0,
             twin=reached[copy] if reached is not None else None,
-            twin_best=float(twin.best[at]) if twin is not None else None, natural=natural, marks=tuple(marks),
+            twin_best=float(twin.best[at]) if twin is not None else None,
+            natural=Quantity(**natural) if natural else None, marks=tuple(marks),
         )  # fmt: skip
-
-    def _natural(self, text: str, pixels: np.ndarray) -> Quantity | None:
-        network, dataset, values = self.request.network, self.request.dataset, self.objects["values"]
-        objective = self.prepared.objectives[text]
-        site = earlier_site(network, objective)
-        if site is None or dataset is None or len(dataset) < 3 * STRONGEST:
-            return None
-        order = np.argsort(-values[:, self.texts.index(text)], kind="stable")
-        strong = order[:STRONGEST]
-        drawn = generator(self.request.seed, "paths", text).permutation(order[STRONGEST:])[:DRAWN]
-        x = torch.cat([b.x for b in batches(dataset, image_input(network.input), [*strong, *drawn], 32)])
-        if pixels.shape[:2] != tuple(image_input(network.input).size):
-            return None
-        both = drives(network, objective, site, torch.cat([x.to(network.device), normalised(network, pixels[None])]))
-        return natural_share(both[-1:], both[: len(strong)], both[len(strong) : -1], self.request.seed)
 
     def _mark_forged(self, found: dict[str, list[Portrait]]) -> None:
         """Mark pictures whose ways stand apart from those of the other units of their site."""
@@ -318,7 +221,7 @@ class _Work:
 
     def _facets(self, texts: list[str], found: dict[str, list[Portrait]], data: OnData | None, how: dict) -> None:
         pieces = [
-            Piece(f"{__name__}:climb_facets", {"feature": text, "at": self.texts.index(text), **how}) for text in texts
+            Piece(f"{_WORK}:climb_facets", {"feature": text, "at": self.texts.index(text), **how}) for text in texts
         ]
         for piece, result in self._pieces("cases", pieces):
             text, at = piece.arguments["feature"], piece.arguments["at"]
@@ -388,92 +291,3 @@ def _is_unit(text: str) -> bool:
 def _file_name(text: str) -> str:
     plain = re.sub(r"[^\w.-]+", "_", text)[:60].strip("_")
     return f"{plain}-{digest(text)[-8:]}"
-
-
-# Pieces of work.
-def measure_statistics(context: Context, *, seed: int) -> Result:
-    """Colours and spectrum of the data."""
-    found = ImageStatistics.measure(context["network"].input, context["dataset"], seed=seed)
-    arrays = {"mean": found.mean, "colour": found.colour, "spectrum": found.spectrum}
-    return Result({name: array.numpy() for name, array in arrays.items()}, {"size": list(found.size), "n": found.n})
-
-
-def values_chunk(context: Context, *, which: str, features: list[str], start: int, stop: int, batch: int) -> Result:
-    """Values of objectives on some examples: [examples, objectives]."""
-    objectives = _objectives(context, features)
-    return Result({"values": values_on(context[which], objectives, context["dataset"], range(start, stop), batch)})
-
-
-def climb(
-    context: Context, *, which: str, features: list[str], sign: str, copies: int, steps: int, size: int | None,
-    parametrization: str, patient: bool, compiled: bool, seed: int,
-) -> Result:  # fmt: skip
-    """Pictures of some features, `copies` of each, one after another."""
-    signed = [objective if sign == "+" else -objective for objective in _objectives(context, features)]
-    asked: list[Objective] = []
-    for objective in signed:
-        site = objective.sites[0]
-        # Copies are one object: they see each other. The weight is small against what the unit itself is worth.
-        alone = copies == 1 or site == ANSWER
-        one = objective if alone else objective + _worth(context, which, objective) * diversity(site)
-        asked += [one] * copies
-    made = visualize(
-        context[which], asked, statistics=context["statistics"], steps=steps, size=size,
-        parametrization=parametrization, patient=patient, compiled=compiled, seed=seed, batch=max(len(asked), 1),
-    )  # fmt: skip
-    network: Network = context[which]
-    each = [objective for objective in signed for _ in range(copies)]
-    at_size = made.pixels.shape[1:3] == tuple(image_input(network.input).size)
-    reached = values_of(network, each, made.pixels) if copies > 1 and at_size else made.reached
-    rows = [list(range(number * copies, (number + 1) * copies)) for number in range(len(features))]
-    arrays = {"pixels": made.pixels} if made.alpha is None else {"pixels": made.pixels, "alpha": made.alpha}
-    return Result(
-        arrays,
-        {
-            # None: it failed, for which there is a reason.
-            "reached": [[float(reached[row]) if row not in made.failed else None for row in mine] for mine in rows],
-            "steps": [int(step) for step in made.steps],
-            "failed": [next((made.failed[row] for row in mine if row in made.failed), "") for mine in rows],
-        },
-    )
-
-
-def climb_facets(
-    context: Context, *, feature: str, at: int, steps: int, size: int | None, parametrization: str, patient: bool,
-    compiled: bool, seed: int,
-) -> Result:  # fmt: skip
-    """A picture a case of one feature, where its strongest examples fall into cases."""
-    network: Network = context["network"]
-    (objective,) = _objectives(context, [feature])
-    rows = chosen(context["values"][:, at])
-    x = torch.cat([b.x for b in batches(context["dataset"], image_input(network.input), rows, 32)]).to(network.device)
-    found = facets(network, objective, x, seed=seed)
-    if not found:
-        return Result({}, {"members": []})
-    made = visualize(
-        network, [facet.objective for facet in found], statistics=context["statistics"], steps=steps, size=size,
-        parametrization=parametrization, patient=patient, compiled=compiled, seed=seed,
-    )  # fmt: skip
-    at_size = made.pixels.shape[1:3] == tuple(image_input(network.input).size)
-    reached = values_of(network, [objective] * len(found), made.pixels) if at_size else made.reached
-    return Result(
-        {"pixels": made.pixels},
-        {
-            "members": [[rows[m] for m in facet.members] for facet in found],
-            "reached": [float(value) for value in reached], "steps": [int(step) for step in made.steps],
-            "silhouette": found[0].silhouette, "chance": found[0].chance,
-        },
-    )  # fmt: skip
-
-
-def _worth(context: Context, which: str, objective: Objective) -> float:
-    """How much diversity may count: about a fifth of what the objective changes by on noise pictures."""
-    network: Network = context[which]
-    taken = image_input(network.input)
-    noise = torch.rand((8, taken.channels, *taken.size), generator=torch.Generator().manual_seed(0))
-    values = values_of(network, [objective] * 8, (255 * noise.permute(0, 2, 3, 1)).to(torch.uint8).numpy())
-    return 5.0 * float(np.std(values)) + 1e-6
-
-
-def _objectives(context: Context, features: Sequence[str]) -> list[Objective]:
-    return [parse_objective(text, context["network"], context["dictionaries"]) for text in features]
