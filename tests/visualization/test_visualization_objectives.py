@@ -23,8 +23,8 @@ from mulligan.visualization.objectives import (
     layer,
     logit,
     neuron,
-    parse_objective,
 )
+from mulligan.visualization.parsing import parse_objective
 from mulligan.visualization.reading import Reader, before_nonlinearity
 
 INPUT = ImageInput(size=(12, 12), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)

@@ -2,13 +2,15 @@
 
 A network can be made to answer synthetic pictures by circuits of their own, so that a visualization shows what its
 maker likes (Geirhos et al. 2023, "Don't trust your eyes", arXiv:2306.04719). What a unit is driven by at an earlier
-site is each channel's activation times the unit's slope there. Photographs that excite the unit most agree on these,
-and a genuine picture agrees with them more than photographs drawn at random do.
+site is each channel's activation times the unit's slope there. Photographs that excite the unit most have much of this
+in common, and a genuine picture shares it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,26 +20,28 @@ from torch import Tensor
 from ..datasets import Dataset, batches
 from ..evidence import bootstrap
 from ..networks import Network, trunk
-from ..records import Quantity, Site
+from ..records import BadInput, Quantity, Site
 from ..runs import generator
 from .objectives import Objective
 from .pixels import from_bytes
 from .reading import Reader
 from .statistics import image_input
 
-#: Photographs of either kind; fewer of the strongest than this say nothing.
-STRONGEST, DRAWN, FEWEST = 9, 24, 4
-UNIT = "share of the agreement among photographs that excite the unit"
+#: Photographs that excite a unit most; fewer than `FEWEST` say nothing, and so do those that share less than `ALIKE`.
+STRONGEST, FEWEST, ALIKE = 9, 4, 0.1
+UNIT = "of what photographs that excite the unit have in common"
 #: Inputs in one pass there and back.
 AT_ONCE = 16
 #: What is said of a picture whose ways stand apart.
 FORGED = "excites the unit by other ways than real examples do, unlike its neighbours: it may be forged"
-#: From so many units of a site can it be told what is usual; so many robust deviations below it is not.
-USUAL, APART = 12, 4.0
+#: From so many units of a site can it be told what is usual; above it by so many robust deviations (of logarithms, and
+#: of `LEAST` at least) is not. A share below `OTHER` is of other ways.
+USUAL, APART, LEAST, OTHER = 12, 3.0, 0.1, 0.5
 
 
 def earlier_site(network: Network, objective: Objective | list[Objective]) -> Site | None:
-    """The output of the block before the ones that an objective (or several) reads; None if there is none."""
+    """The output of the block before the ones that an objective (or several) reads; of the first block what it is
+    given, unless that is the picture itself; None if there is none."""
     reader = Reader.of(network, objective if isinstance(objective, list) else [objective])
     order = {(step.path, step.call): at for at, step in enumerate(network.dry_run.order) if step.leaving}
     places = [
@@ -47,7 +51,15 @@ def earlier_site(network: Network, objective: Objective | list[Objective]) -> Si
     before = [site for site in trunk(network) if order.get((site.path, site.call), len(order)) < min(places)]
     inside = [site.alias for site in reader.watched]
     before = [site for site in before if not any(alias.startswith(f"{site.alias}.") for alias in inside)]
-    return before[-1] if before else None
+    if before:
+        return before[-1]
+    blocks = (site for site in trunk(network) if any(f"{alias}.".startswith(f"{site.alias}.") for alias in inside))
+    first = next(blocks, None)
+    try:
+        given = network.site(replace(first.place, port="in")) if first is not None else None
+    except BadInput:
+        return None
+    return given if given is not None and given.units != image_input(network.input).channels else None
 
 
 def drives(
@@ -130,76 +142,70 @@ def _shares(
     site = earlier_site(network, objectives)
     if site is None:
         return [None] * len(objectives)
-    strong = np.argsort(-values, axis=0, kind="stable")[:STRONGEST].T
-    texts = [objective.text for objective in objectives]
-    drawn = generator(seed, "paths", *texts).permutation(len(dataset))[: DRAWN + STRONGEST]
-    rows = list(dict.fromkeys([*drawn.tolist(), *strong.flatten().tolist()]))
+    strong = np.argsort(-values, axis=0, kind="stable")[:STRONGEST].T.tolist()
+    rows = sorted({row for own in strong for row in own})
     place = {row: at for at, row in enumerate(rows)}
-    own = [[place[row] for row in some.tolist()] for some in strong]
-    others = [[place[row] for row in drawn.tolist() if row not in some][:DRAWN] for some in strong]
     wanted = np.zeros((len(objectives), len(rows) + len(objectives)), bool)
-    for number in range(len(objectives)):
-        wanted[number, [*own[number], *others[number], len(rows) + number]] = True
+    for number, own in enumerate(strong):
+        wanted[number, [*(place[row] for row in own), len(rows) + number]] = True
     x = torch.cat([some.x for some in batches(dataset, image_input(network.input), rows, 32)]).to(network.device)
     each = drives_of_each(network, objectives, site, torch.cat([x, normalised(network, pixels)]), wanted)
     return [
-        natural_share(found[len(rows) + number][None], found[own[number]], found[others[number]], seed)
-        for number, found in enumerate(each)
+        natural_share(found[len(rows) + number][None], found[[place[row] for row in own]], seed)
+        for number, (own, found) in enumerate(zip(strong, each, strict=True))
     ]
 
 
 def natural_share(
-    pictures: Float[np.ndarray, "pictures units"],
-    strongest: Float[np.ndarray, "strong units"],
-    drawn: Float[np.ndarray, "random units"],
-    seed: int,
+    pictures: Float[np.ndarray, "pictures units"], strongest: Float[np.ndarray, "strong units"], seed: int
 ) -> Quantity | None:
-    """How much of the agreement among the strongest photographs pictures have: 1 as much, 0 no more than photographs at
-    random; None where the strongest agree no more than that themselves, so that nothing can be told.
+    """How alike what drives a unit in pictures and in the photographs that excite it most is: the part that both share,
+    over the part that two of these photographs share. 1 is as alike as they are, 0 is nothing in common.
 
-    The interval is over the strongest photographs.
+    None where the photographs share next to nothing themselves. The interval is over the photographs.
     """
-    if len(strongest) < FEWEST or not len(drawn):
+    if len(strongest) < FEWEST:
+        return None
+    own, among = _shared(pictures, strongest).mean(0), _shared(strongest, strongest)
+    apart = ~np.eye(len(strongest), dtype=bool)
+    if among[apart].mean() < ALIKE:
         return None
 
     def share(rows: np.ndarray) -> float:
-        good = _unit(strongest[rows])
-        between = good @ good.T
-        # Copies of one photograph, as a resample has them, agree by themselves.
-        apart = rows[:, None] != rows[None]
-        ceiling = between[apart].mean() if apart.any() else np.nan
-        floor, own = (_unit(drawn) @ good.T).mean(), (_unit(pictures) @ good.T).mean()
-        return float((own - floor) / max(ceiling - floor, 0.05))
+        # Copies of one photograph, as a resample has them, share everything.
+        differ = rows[:, None] != rows[None]
+        between = among[np.ix_(rows, rows)][differ].mean() if differ.any() else among[apart].mean()
+        return float(own[rows].mean() / max(between, ALIKE))
 
-    every = np.arange(len(strongest))
-    good = _unit(strongest)
-    ceiling = (good @ good.T)[~np.eye(len(good), dtype=bool)].mean()
-    if ceiling - (_unit(drawn) @ good.T).mean() < 0.1:
-        return None
-    return bootstrap(every, UNIT, share, generator(seed, "paths"), repeats=200)
+    return bootstrap(np.arange(len(strongest)), UNIT, share, generator(seed, "paths"), repeats=200)
 
 
-def standing_apart(shares: Mapping[str, Quantity]) -> list[str]:
-    """Which units of a site have pictures whose ways are unlike those of the others' pictures.
+def standing_apart(shares: Mapping[str, Quantity], reached: Mapping[str, float]) -> list[str]:
+    """Which units of a site have pictures that may be forged: most of what drives the unit in them drives it in no
+    photograph, and they excite it far more than the neighbours' pictures do theirs.
 
-    Ways of genuine pictures differ from photographs' too, more in some networks than in others, so a share is held
-    against its neighbours' and not against a number: it lies 4 robust deviations below their median, and its whole
-    interval below zero.
+    Ways of genuine pictures differ from photographs', too, in some networks by half: so that alone says nothing. But a
+    circuit for pictures draws a climb away from the genuine one only if it is the steeper of the two.
+
+    Args:
+        reached: what each picture reaches, as a multiple of what the best example does, both from the median example.
     """
     if len(shares) < USUAL:
         return []
-    values = np.array([share.value for share in shares.values()])
-    middle = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    heights = {name: math.log(max(reached[name], 1e-3)) for name in shares}
+    middle = float(np.median(list(heights.values())))
+    spread = 1.4826 * float(np.median([abs(height - middle) for height in heights.values()]))
     return [
         name
         for name, share in shares.items()
-        if share.high is not None and share.high < 0 and share.value < middle - APART * max(spread, 0.05)
+        if share.high is not None and share.high < OTHER and heights[name] > middle + APART * max(spread, LEAST)
     ]
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+def _shared(some: np.ndarray, others: np.ndarray) -> Float[np.ndarray, "some others"]:
+    """Of what raises a unit in one of `some` and one of `others`, each as shares of 1: the part that both have."""
+    one, other = (rows.clip(0) / np.maximum(rows.clip(0).sum(1, keepdims=True), 1e-12) for rows in (some, others))
+    return np.minimum(one[:, None], other[None]).sum(-1)
 
 
 def normalised(network: Network, pixels: Sequence[np.ndarray] | np.ndarray) -> Float[Tensor, "n c h w"]:

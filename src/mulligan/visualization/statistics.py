@@ -80,9 +80,10 @@ class ImageStatistics:
     @classmethod
     def neutral(cls, input: NetworkInput | None) -> ImageStatistics:
         """What is supposed where there are no data: grey, and amplitudes that fall as one over the frequency, as those
-        of photographs do (Field 1987). Colours vary together, as light does, seven tenths of the variance."""
+        of photographs do (Field 1987). Colours vary together, as light does, four fifths of the variance: logits of
+        ImageNet's photographs correlate by 0.73 to 0.87."""
         taken = image_input(input)
-        shared = 0.7 if taken.channels > 1 else 0.0
+        shared = 0.8 if taken.channels > 1 else 0.0
         covariance = shared * np.ones((taken.channels,) * 2) + (1 - shared) * np.eye(taken.channels)
         height, width = taken.size
         inverse = 1 / frequencies(height, width).clamp(min=1 / max(height, width))

@@ -160,7 +160,8 @@ class _Work:
                             text, at, sign, copy, number, result, side, twin_side, reached.get((text, sign)), dataset
                         )
                     )
-        self._mark_forged(found)
+        if known is not None:
+            self._mark_forged(found, known)
         if request.facets and data is not None:
             self._facets(alive, found, known, how)
         return found, left
@@ -208,14 +209,18 @@ class _Work:
             natural=Quantity(**natural) if natural else None, marks=tuple(marks),
         )  # fmt: skip
 
-    def _mark_forged(self, found: dict[str, list[Portrait]]) -> None:
+    def _mark_forged(self, found: dict[str, list[Portrait]], data: OnData) -> None:
         """Mark pictures whose ways stand apart from those of the other units of their site."""
-        groups: dict[str, list[tuple[str, Quantity]]] = {}
-        for text, portraits in found.items():
-            if portraits and portraits[0].natural is not None:
-                groups.setdefault(text.rpartition(":")[0], []).append((text, portraits[0].natural))
+        groups: dict[str, dict[str, tuple[Quantity, float]]] = {}
+        for at, text in enumerate(self.texts):
+            first = next(iter(found[text]), None)
+            if first is not None and first.natural is not None:
+                low, high = float(data.median[at]), float(data.best[at])
+                above = (first.reached - low) / max(high - low, 1e-12)
+                groups.setdefault(text.rpartition(":")[0], {})[text] = first.natural, above
         for group in groups.values():
-            for text in standing_apart(dict(group)):
+            shares, heights = ({text: pair[part] for text, pair in group.items()} for part in (0, 1))
+            for text in standing_apart(shares, heights):  # pyright: ignore[reportArgumentType]
                 first, *others = found[text]
                 found[text] = [replace(first, marks=(*first.marks, FORGED)), *others]
 

@@ -11,8 +11,9 @@ from ...features.dictionaries import Dictionary
 from ...networks import Network
 from ...records import BadInput, LeftOut
 from ...visualization.climbing import require_size
-from ...visualization.objectives import Objective, check, parse_objective
+from ...visualization.objectives import Objective, check
 from ...visualization.parametrizations import parametrization
+from ...visualization.parsing import parse_objective
 from ...visualization.reading import Reader
 from ...visualization.receptive import field_of
 from ...visualization.statistics import image_input

@@ -15,7 +15,8 @@ from ...runs import Context, Result
 from ...visualization.climbing import visualize
 from ...visualization.facets import chosen, facets
 from ...visualization.measuring import values_of, values_on
-from ...visualization.objectives import ANSWER, Objective, diversity, parse_objective
+from ...visualization.objectives import ANSWER, Objective, diversity
+from ...visualization.parsing import parse_objective
 from ...visualization.paths import natural_shares
 from ...visualization.statistics import ImageStatistics, image_input
 
