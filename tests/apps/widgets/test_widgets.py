@@ -55,7 +55,7 @@ def test_the_iframe_is_alive_and_leaves_the_notebook_alone(run: Path, tmp_path: 
     inner.wait_for_selector(".stage h1")
     assert opened.page.url == notebook.as_uri()
     assert opened.page.title() == "Notebook"
-    inner.locator(".stage .back a").click()
+    inner.locator(".stage .back a[href='#/']").click()
     inner.wait_for_selector("#findings:visible")
     assert opened.complaints == []
     assert opened.outside == []
