@@ -14,13 +14,13 @@ SIDE, GAP, LINE, PAIRS = 160, 6, 34, 4
 # Written by a person who looked at the sheets; figures come from the ledger.
 WORDS = """
 What is better: at `_blocks.8` the texture that a unit looks for can be named from our picture (scales, feathers, rings,
-tiles) and hardly from the grey one; ours have the colours of photographs' spectrum where DreamLens's stay near grey; every
-one of ours is stronger by the network's own answer.
+tiles) and hardly from the grey one; ours have the colours of photographs' spectrum where DreamLens's stay near grey;
+every one of ours is stronger by the network's own answer.
 
 What is worse: at `_blocks.15` our pictures are crowded, oversaturated and harsh after 450 steps, since climbing goes on
-long after the eye has seen enough; DreamLens's are flat, but where it drew one object its outline is easier to follow (units
-152, 257, 285). For looking, fewer steps (`--steps 96`, as in the README's picture) are calmer than what this page shows;
-a larger activation is no better picture.
+long after the eye has seen enough; DreamLens's are flat, but where it drew one object its outline is easier to follow
+(units 152, 257, 285). For looking, fewer steps (`--steps 96`, as in the README's picture) are calmer than what this
+page shows; a larger activation is no better picture.
 """
 
 
