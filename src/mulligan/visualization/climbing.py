@@ -24,7 +24,7 @@ from ..runs import derived_seed
 from .adam import Adam
 from .narrowed import Narrowed, narrowed
 from .objectives import Diversity, Objective
-from .parametrizations import MaCo, Parametrization, parametrization
+from .parametrizations import MaCo, Parametrization, parametrization, softness
 from .pixels import from_bytes, to_bytes
 from .quickened import kept_memory, quickened
 from .reading import Reader
@@ -225,6 +225,8 @@ class Climb:
         """Climb, and measure what is stored."""
         n, how = len(self.reader.objectives), self.how
         extra: dict[str, Any] = {} if start is None else {"start": start}
+        if how.parametrization in ("fourier", "shared"):
+            extra["soft"] = softness(how.steps)
         param = parametrization(how.parametrization)(
             n, self.statistics, self.whole, self.random, self.network.device, **extra
         )

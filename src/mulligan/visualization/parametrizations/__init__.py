@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ...records import BadInput
 from .cppn import Cppn
-from .fourier import Fourier
+from .fourier import Fourier, softness
 from .maco import MaCo
 from .parametrization import Parametrization
 from .pixel import Pixel
@@ -32,4 +32,4 @@ def parametrization(name: str) -> Callable[..., Parametrization]:
     return KINDS[name]
 
 
-__all__ = ["KINDS", "Cppn", "Fourier", "MaCo", "Parametrization", "Pixel", "Shared", "parametrization"]
+__all__ = ["KINDS", "Cppn", "Fourier", "MaCo", "Parametrization", "Pixel", "Shared", "parametrization", "softness"]

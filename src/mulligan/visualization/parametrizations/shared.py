@@ -24,12 +24,13 @@ class Shared(Parametrization):
     def __init__(
         self, n: int, statistics: ImageStatistics, size: Size, random: torch.Generator, device: torch.device, *,
         start: Float[Tensor, "n c h w"] | None = None, share: float = 0.75, contrast: float = 0.15,
+        soft: float = 0.4,
     ) -> None:  # fmt: skip
         super().__init__(statistics, size, device)
         self._weights = share**0.5, (1 - share) ** 0.5
         begun = None if start is None else start.mean(0, keepdim=True)
-        self._both = Fourier(1, statistics, size, random, device, start=begun, contrast=contrast)
-        self._own = Fourier(n, statistics, size, random, device, contrast=contrast)
+        self._both = Fourier(1, statistics, size, random, device, start=begun, contrast=contrast, soft=soft)
+        self._own = Fourier(n, statistics, size, random, device, contrast=contrast, soft=soft)
         if start is not None:
             with torch.no_grad():
                 self._both.tensors[0] /= self._weights[0]
