@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from mulligan.apps import cli
 from mulligan.datasets import load_dataset
 from mulligan.features.dictionaries import Dictionary
 from mulligan.networks import ImageInput, Network
-from mulligan.procedures.see import units_work
+from mulligan.procedures.see import photograph, units_work
 from mulligan.procedures.see.photograph import Request as Photograph
 from mulligan.procedures.see.photograph import see_photograph
 from mulligan.procedures.see.units import Request, prepare, see_units
@@ -103,6 +105,30 @@ def test_what_is_wrong_is_left_out_and_the_rest_goes_on(network, dataset, tmp_pa
         prepare(Request(network=network, dataset=dataset))
 
 
+def test_pictures_that_are_too_small_are_said(network, dataset, tmp_path) -> None:
+    wide = nn.Sequential(nn.Conv2d(1, 3, 7), nn.Flatten())
+    with pytest.raises(BadInput, match="does not run on pictures of 6 x 6 pixels"):
+        prepare(Request(network=Network(wide, input=INPUT, task="other"), features=("0:1",), size=6))
+    assert prepare(Request(network=network, features=("mixed:1",), size=8)).notes == ()
+    (note,) = prepare(Request(network=network, features=("mixed:1", "class light"), size=4)).notes
+    assert "4 x 4 pixels are smaller than what a unit of mixed sees, 5 x 5: they show a part of it" in note
+    found = seen(network, dataset, tmp_path / "r", features=("mixed:1",), size=4, twin=False)
+    assert note in found.notes
+
+
+def test_a_unit_that_is_no_number_is_left_out_and_the_dead_are_still_known(network, dataset, tmp_path) -> None:
+    module = copy.deepcopy(network.module)
+    with torch.no_grad():
+        module.mixed[0].bias[2] = float("nan")
+        module.mixed[0].weight[4] = 0
+    broken = Network(module, input=INPUT, classes=["light", "dark"])
+    found = seen(broken, dataset, tmp_path / "r", features=("mixed",), twin=False, steps=4)
+    why = {left.what: left.why for left in found.left_out}
+    assert "NaN or infinite on all 60 examples: check the weights" in why["mixed:2"]
+    assert "never fires" in why["mixed:4"]
+    assert [len(card.portraits) for card in found.cards] == [1, 1, 0, 1, 0, 1]
+
+
 def test_a_killed_job_goes_on_and_is_the_same(network, dataset, tmp_path, monkeypatch) -> None:
     whole = seen(network, dataset, tmp_path / "whole", features=("mixed",), batch=2)
     run = Run.create("see", [], {}, out=str(tmp_path / "cut"))
@@ -158,6 +184,27 @@ def test_a_photograph_is_dreamt_caricatured_and_inverted(network, tmp_path) -> N
         see_photograph(Photograph(network=network, site="mixed", photograph=photograph, what=("nightmare",)), run)
 
 
+def test_a_killed_photograph_goes_on_and_is_the_same(network, dataset, tmp_path, monkeypatch) -> None:
+    shown = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 30, 3), dtype=np.uint8))
+    request = Photograph(network=network, site="mixed", photograph=shown, steps=8, dataset=dataset)
+    whole = see_photograph(request, Run.create("see", [], {}, out=str(tmp_path / "whole")))
+    done, real = [], photograph.values_of
+
+    def dies(*args):
+        done.append(1)
+        if len(done) > 7:  # two a picture: the fourth is cut
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(photograph, "values_of", dies)
+    with pytest.raises(KeyboardInterrupt):
+        see_photograph(request, Run.create("see", [], {}, out=str(tmp_path / "cut")))
+    monkeypatch.setattr(photograph, "values_of", lambda *args: done.append(1) or real(*args))
+    again = see_photograph(request, Run.open(str(tmp_path / "cut")))
+    assert len(done) == 8 + 6  # the first three pictures are not made again
+    assert again.cards == whole.cards
+
+
 def test_the_commands(tmp_path, dataset, monkeypatch, capsys) -> None:
     factory = tmp_path / "net.py"
     factory.write_text(
@@ -182,3 +229,18 @@ def test_the_commands(tmp_path, dataset, monkeypatch, capsys) -> None:
         assert ended.value.code == 0, said
         assert ("left out" in said) == (words[1] == "units")
         assert (tmp_path / words[-1] / "report.html").is_file()
+    # A second call with --resume goes on in the same folder; without a folder, or a picture, it says so.
+    again = ["see", "photograph", shared[0], "0", *shared[1:], "--image"]
+    for words, status, told in (
+        ([*again, "p.png", *few, "b", "--resume"], 0, "Page"),
+        ([*again, "p.png", "--resume"], 2, "pass --out RUN"),
+        ([*again, "q.png", *few, "c"], 2, "there is no such picture"),
+        ([*again, "p.png", *few, "c", "--what", "nightmare"], 2, "give some of dream"),
+        (["see", "units", shared[0], "0:1", *shared[1:], "--size", "2"], 2, "--size"),
+    ):
+        monkeypatch.setattr("sys.argv", ["mulligan", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == status
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()

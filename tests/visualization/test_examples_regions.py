@@ -13,7 +13,7 @@ from mulligan.datasets import load_dataset
 from mulligan.networks import Network, parse_input
 from mulligan.runs import Context
 from mulligan.visualization.directions import with_directions
-from mulligan.visualization.receptive import box_of, look, token_grid
+from mulligan.visualization.receptive import box_of, field_of, look, token_grid
 
 INPUT = "size=24,channels=1,mean=0,std=1"
 
@@ -82,6 +82,18 @@ def test_at_the_border_the_box_ends_with_the_picture(tmp_path):
     found = look(context(Planted(), pictures, tmp_path), site="conv", unit=0, rows=[0])
     assert found.arrays["peak"].tolist() == [[0, 0]]
     assert found.arrays["boxes"].tolist() == [[0, 0, 2, 2]]
+
+
+def test_all_that_a_unit_sees_is_measured(tmp_path):
+    network = Network(Planted(stride=2), input=parse_input(INPUT), classes=["a", "b"])
+    assert field_of(network, network.site("conv")) == (3, 3)
+    deep = nn.Sequential(nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1))
+    network = Network(nn.Sequential(deep, nn.Flatten(), nn.Linear(576, 2)), input=parse_input(INPUT))
+    # Three places of the pooled grid are six pixels, and the first layer sees two more at each side.
+    assert field_of(network, network.site("0.3")) == (10, 10)
+    assert field_of(network, network.site("2")) is None
+    mixing = Network(Mixing(), input=parse_input(INPUT), classes=["a", "b"])
+    assert field_of(mixing, mixing.site("conv")) == (24, 24)
 
 
 def test_a_silent_relu_has_no_box(tmp_path):

@@ -263,8 +263,15 @@ def test_a_network_of_one_size_is_climbed_on_that_size() -> None:
     made = visualize(network, [channel("mix", 3), neuron("mix", 3, (5,))], steps=20)
     assert not made.failed
     assert (made.reached > visualize(network, [channel("mix", 3), neuron("mix", 3, (5,))], steps=1).reached).all()
-    with pytest.raises((BadInput, RuntimeError)):
+    with pytest.raises(BadInput, match=r"does not run on pictures of 96 x 96 pixels.* it takes 128 x 128"):
         visualize(network, channel("mix", 3), size=96, steps=1)
+
+
+def test_a_picture_smaller_than_a_kernel_is_said() -> None:
+    network = Network(nn.Sequential(nn.Conv2d(3, 4, 9), nn.Flatten()), input=COLOUR, task="other")
+    with pytest.raises(BadInput, match="does not run on pictures of 8 x 8 pixels"):
+        visualize(network, channel("0", 1), size=8, steps=1)
+    assert visualize(network, channel("0", 1), size=9, steps=1).pixels.shape == (1, 9, 9, 3)
 
 
 def test_what_fires_less_than_the_data_is_known() -> None:

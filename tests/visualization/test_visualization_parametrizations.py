@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mulligan.datasets import load_dataset
 from mulligan.networks import ImageInput
 from mulligan.records import BadInput
-from mulligan.visualization.parametrizations import KINDS, Fourier, MaCo, Shared, parametrization
+from mulligan.visualization.parametrizations import KINDS, Fourier, MaCo, Shared, parametrization, softness
 from mulligan.visualization.parametrizations.fourier import canvas
-from mulligan.visualization.statistics import ImageStatistics, frequencies, to_logits
+from mulligan.visualization.statistics import ImageStatistics, energy, frequencies, to_logits
 from mulligan.visualization.transforms import ROBUST, STILL, Transforms
 
 INPUT = ImageInput(size=(24, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -73,6 +73,14 @@ def test_noise_to_begin_with_has_the_spectrum_of_the_data() -> None:
     power = torch.fft.rfft2(param.plain((24, 32)), norm="ortho").abs().square().mean((0, 1)).detach()
     ratio = (power / (2 * NEUTRAL.spectrum.square()))[1:-1, 1:-1]
     assert 0.8 < float(ratio.mean()) < 1.25
+
+
+def test_many_steps_have_smaller_high_frequencies_of_the_same_variance() -> None:
+    assert [softness(steps) for steps in (1, 128, 256, 512, 100_000)] == pytest.approx([0.4, 0.4, 0.6, 0.8, 0.8])
+    few, many = (Fourier(1, NEUTRAL, (24, 32), random(), CPU, soft=softness(steps)).spectrum for steps in (128, 512))
+    assert energy(few, 32) == pytest.approx(energy(many, 32), rel=1e-4)
+    falls = (many / few)[1:12, 1:16].diagonal()
+    assert bool((falls.diff() < 0).all())
 
 
 def test_maco_never_changes_an_amplitude() -> None:

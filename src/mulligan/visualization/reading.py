@@ -87,7 +87,10 @@ def _same(network: Network, one: Site, other: Site) -> bool:
     """Whether the same tensor passes both."""
     with torch.no_grad(), network.watching([one.place, other.place], copy=True) as watched:
         network(network.dry_run.x, network.dry_run.mask)
-    return watched[one].shape == watched[other].shape and torch.equal(watched[one], watched[other])
+    # A unit that is NaN is the same on both sides.
+    return watched[one].shape == watched[other].shape and torch.equal(
+        watched[one].nan_to_num(), watched[other].nan_to_num()
+    )
 
 
 @dataclass(frozen=True)

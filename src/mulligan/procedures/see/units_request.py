@@ -11,7 +11,7 @@ from ...features.dictionaries import Dictionary
 from ...networks import Network
 from ...records import BadInput, LeftOut
 from ...visualization.climbing import require_size
-from ...visualization.objectives import Objective, check
+from ...visualization.objectives import ANSWER, Objective, check
 from ...visualization.parametrizations import parametrization
 from ...visualization.parsing import parse_objective
 from ...visualization.reading import Reader
@@ -99,10 +99,10 @@ def _too_small(network: Network, objectives: Sequence[Objective], size: int) -> 
     Raises:
         BadInput: if the network does not run on them.
     """
-    reader = Reader.of(network, objectives)
-    require_size(reader, (size, size))
+    require_size(Reader.of(network, objectives), (size, size))
     notes, own = [], image_input(network.input).size
-    for site in reader.watched if size < min(own) else ():
+    aliases = dict.fromkeys(alias for objective in objectives for alias in objective.sites if alias != ANSWER)
+    for site in map(network.site, aliases) if size < min(own) else ():
         field = field_of(network, site)
         if field is not None and size < max(field):
             least = "at least " if max(field) >= min(own) else ""
