@@ -28,9 +28,9 @@ DIFFERENCES = [
     "in for the one class that it imports and that is not used. For the transformer its picture is resized to 32 "
     "pixels, and its objective is written by hand, for it knows channels on the second axis alone",
     "- Mulligan at its defaults: the pass ends at the site, of whose layer only the units that are read are computed; "
-    "batch norms are folded, weights have no gradients, channels last; the first two fifths of the steps are taken on a "
-    "canvas of half the side where the network allows, and a picture that no longer rises stops. Steps are counted as "
-    "they were taken; `every step at full size` does "
+    "batch norms are folded, weights have no gradients, channels last; the first two fifths of the steps are taken on "
+    "a canvas of half the side where the network allows, and a picture that no longer rises stops. Steps are counted "
+    "as they were taken; `every step at full size` does "
     "without both",
     "- the transformer has one size and no batch norm, so only the shorter pass and the missing gradients of weights "
     "count: its matrix products alone take 41 to 44 ms a step of eight pictures here, and three times DreamLens's rate "
