@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,31 @@ _ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+
+
+_SETTLED = """(quiet) => new Promise((done) => {
+  let timer;
+  const watch = new MutationObserver(again);
+  function again() {
+    clearTimeout(timer);
+    timer = setTimeout(() => requestIdleCallback(() => { watch.disconnect(); done(); }, { timeout: 1000 }), quiet);
+  }
+  watch.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+  again();
+})"""
+
+
+def until(page: Page, holds: Callable[[], object], message: str = "", *, within: float = 20.0) -> None:
+    """Assert that something comes true within seconds: on a busy machine no wait of a fixed length is enough."""
+    end = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < end, message or f"not so after {within:g} s"
+        page.wait_for_timeout(40)
+
+
+def settled(page: Page, quiet: int = 200) -> None:
+    """Wait until nothing of a page has changed for `quiet` milliseconds of its own clock, and it is idle."""
+    page.evaluate(_SETTLED, quiet)
 
 
 @dataclass

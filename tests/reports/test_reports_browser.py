@@ -9,6 +9,7 @@ import pytest
 import reports_builder as builder
 from test_reports_html import HOSTILE, hostile_run
 
+from conftest_browser import until
 from mulligan.reports import write_html, write_index
 
 if TYPE_CHECKING:
@@ -60,15 +61,15 @@ def test_the_policy_stops_a_script_that_got_in(run: Path, open_page: Opener) -> 
 def test_a_command_is_copied_as_it_was(run: Path, open_page: Opener) -> None:
     opened = open_page(write_html(run), width=360)
     opened.page.locator("#finding-1 >> xpath=ancestor::article >> css=.command").click()
-    assert opened.page.evaluate("getSelection().toString()").strip() == builder.finding().reproduce
+    until(opened.page, lambda: opened.page.evaluate("getSelection().toString()").strip() == builder.finding().reproduce)
 
 
 def test_the_keyboard_reaches_the_text_first(run: Path, open_page: Opener) -> None:
     opened = open_page(write_html(run))
     opened.page.keyboard.press("Tab")
-    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the text"
+    until(opened.page, lambda: opened.page.evaluate("document.activeElement.textContent") == "Skip to the text")
     opened.page.keyboard.press("Enter")
-    assert opened.page.url.endswith("#main")
+    until(opened.page, lambda: opened.page.url.endswith("#main"))
 
 
 def test_the_index_leads_to_the_report(run: Path, tmp_path: Path, open_page: Opener) -> None:
@@ -76,5 +77,5 @@ def test_the_index_leads_to_the_report(run: Path, tmp_path: Path, open_page: Ope
     opened = open_page(write_index(tmp_path / "site", [run], "One network"), width=360)
     assert opened.overflow() == 0
     opened.page.get_by_role("link", name="fashion-small").click()
-    assert opened.page.title() == "Fail: audit of fashion-small"
+    until(opened.page, lambda: opened.page.title() == "Fail: audit of fashion-small")
     assert opened.complaints == []

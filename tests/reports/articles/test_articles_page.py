@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import articles_builder as builder
 import pytest
 
+from conftest_browser import until
 from mulligan.records import BadInput
 from mulligan.reports.articles import build, check, read_article
 
@@ -151,6 +152,6 @@ def test_in_a_browser(tmp_path: Path, open_page: Opener, width: int, scheme: str
     assert opened.complaints == []
     assert opened.outside == []
     opened.page.locator("a.quoted").nth(1).click()
-    assert opened.page.url.endswith("#number-3")
+    until(opened.page, lambda: opened.page.url.endswith("#number-3"))
     assert opened.page.locator(":target").inner_text().startswith("15.9")
     assert opened.page.evaluate("document.querySelector('math').getBoundingClientRect().height") > 20

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from conftest_browser import settled
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from reports_builder import amount, share
@@ -73,7 +75,7 @@ def at(opened: Opened, address: str) -> Page:
     page.wait_for_selector("html[data-mg-ready]")
     page.evaluate("address => { location.hash = address; }", address)
     page.wait_for_selector("mg-page > .stage h1")
-    page.wait_for_timeout(400)
+    settled(page, 400)
     return page
 
 

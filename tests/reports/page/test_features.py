@@ -14,6 +14,7 @@ import reports_builder as builder
 from scipy import stats
 from test_reports_html import Tree, hostile_run, page_data
 
+from conftest_browser import settled, until
 from mulligan.records import Quantity
 from mulligan.reports import render_page, write_html
 
@@ -51,7 +52,7 @@ def ready(open_page: Opener, path: Path, address: str = "", **how: Any) -> Page:
     opened.page.wait_for_selector("html[data-mg-ready]")
     if address:
         opened.page.wait_for_selector("mg-page > .stage h1")
-    opened.page.wait_for_timeout(150)
+    settled(opened.page, 150)
     return opened.page
 
 
@@ -75,20 +76,19 @@ def test_only_what_is_in_sight_is_drawn_and_all_of_it_is_reached(large: Path, op
     assert 20 < tiles.count() < 200
     assert tiles.first.get_attribute("aria-setsize") == str(UNITS)
     page.keyboard.press("/")
-    assert page.evaluate(f"{FOCUSED}.type") == "search"
+    until(page, lambda: page.evaluate(f"{FOCUSED}.type") == "search")
     page.locator(".stage [data-i='0']").focus()
-    for key, place in (("End", UNITS), ("Home", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+    place = f"{FOCUSED}.parentElement.getAttribute('aria-posinset')"
+    for key, expected in (("End", UNITS), ("Home", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
         page.keyboard.press(key)
-        page.wait_for_timeout(120)
-        assert page.evaluate(f"{FOCUSED}.parentElement.getAttribute('aria-posinset')") == str(place)
+        until(page, lambda expected=expected: page.evaluate(place) == str(expected))
         assert page.evaluate(f"{FOCUSED}.getBoundingClientRect().height") > 0
     columns = page.evaluate("[...new Set([...document.querySelectorAll('.stage li')].map(li => li.style.left))].length")
     page.keyboard.press("ArrowDown")
-    page.wait_for_timeout(120)
-    assert page.evaluate(f"{FOCUSED}.dataset.i") == str(columns)
+    until(page, lambda: page.evaluate(f"{FOCUSED}.dataset.i") == str(columns))
     # Others come into sight by scrolling; the one that has the focus stays, out of sight.
     page.evaluate("document.querySelector('.stage .window').scrollTop = 6000")
-    page.wait_for_timeout(200)
+    settled(page)
     assert page.evaluate(f"{FOCUSED}.dataset.i") == str(columns)
     assert tiles.count() < 200
     address = page.evaluate(f"{FOCUSED}.hash")
@@ -107,13 +107,13 @@ def test_features_are_searched_filtered_and_sorted(large: Path, open_page: Opene
     shown = names(page)
     assert shown == expected[: len(shown)]
     page.get_by_role("button", name="largest first").click()
-    page.wait_for_timeout(150)
+    settled(page, 150)
     shown = names(page)
     assert shown == expected[::-1][: len(shown)]
     assert "sort=-selectivity" in page.url
     search = page.locator(".stage input[type=search]")
     search.fill("class 042")
-    page.wait_for_timeout(200)
+    settled(page, 200)
     count = sum(name == "class 042" for name in selective)
     assert page.locator(".stage [role=status]").inner_text() == f"{count} of 2\u202f000 features"
     assert {selective[features["key"].index(key)] for key in names(page)} == {"class 042"}
@@ -122,24 +122,22 @@ def test_features_are_searched_filtered_and_sorted(large: Path, open_page: Opene
     page.wait_for_selector("mg-page > .stage li")
     assert page.locator(".stage [role=status]").inner_text() == f"{count} of 2\u202f000 features"
     search.fill("blocks.3:17")
-    page.wait_for_timeout(200)
+    settled(page, 200)
     page.locator(".stage select[name=sort]").select_option("")
-    page.wait_for_timeout(200)
-    assert names(page)[0] == "blocks.3:17"
+    until(page, lambda: names(page)[0] == "blocks.3:17")
     page.locator(".stage select[name=site]").select_option("blocks.4")
     search.fill("")
-    page.wait_for_timeout(200)
-    assert page.locator(".stage [role=status]").inner_text().startswith("200 of")
+    until(page, lambda: page.locator(".stage [role=status]").inner_text().startswith("200 of"))
     for text in ("((", "[a-", "\\", "'", "<script>", "  "):
         search.fill(text)
-        page.wait_for_timeout(60)
+        settled(page, 60)
     assert page.locator(".stage mg-features .missing").count() == 0
 
 
 def test_the_article_is_where_it_was_when_one_comes_back(article: Page) -> None:
     search = article.locator("main mg-features input[type=search]")
     search.fill("blocks.5")
-    article.wait_for_timeout(150)
+    settled(article, 150)
     link = article.locator("main mg-features li > a").first
     link.scroll_into_view_if_needed()
     before = article.evaluate("scrollY")
@@ -149,8 +147,7 @@ def test_the_article_is_where_it_was_when_one_comes_back(article: Page) -> None:
     assert article.title().startswith("blocks.5:")
     article.keyboard.press("Escape")
     article.wait_for_selector("main#main:visible")
-    article.wait_for_timeout(100)
-    assert abs(article.evaluate("scrollY") - before) <= 2
+    until(article, lambda: abs(article.evaluate("scrollY") - before) <= 2)
     assert search.input_value() == "blocks.5"
 
 
@@ -167,10 +164,10 @@ def test_a_unit_is_seen_before_its_link_is_followed(article: Page) -> None:
     article.wait_for_selector(".preview .glimpse img")
     assert link.get_attribute("aria-describedby") == preview.get_attribute("id")
     preview.hover()
-    article.wait_for_timeout(300)
+    settled(article, 300)
     assert preview.count() == 1, "what opens on hover may be entered"
     article.keyboard.press("Escape")
-    assert preview.count() == 0
+    until(article, lambda: preview.count() == 0)
     assert "#/" not in article.url, "Escape closed the preview and nothing else"
     article.mouse.move(2, 2)
     article.keyboard.press("/")
@@ -180,15 +177,15 @@ def test_a_unit_is_seen_before_its_link_is_followed(article: Page) -> None:
             break
     preview.wait_for()
     article.keyboard.press("Escape")
-    assert preview.count() == 0
+    until(article, lambda: preview.count() == 0)
     link.dispatch_event("pointerover", {"pointerType": "touch", "bubbles": True})
-    article.wait_for_timeout(300)
+    settled(article, 300)
     assert preview.count() == 0, "fingers do not hover"
 
 
 def test_words_are_explained_once_a_section_where_they_stand_in_prose(article: Page) -> None:
     article.wait_for_selector("main a.term")
-    article.wait_for_timeout(300)
+    settled(article, 300)
     terms = article.evaluate(
         "[...document.querySelectorAll('main > section, main > header')].map(s => [...s.querySelectorAll('a.term')]"
         ".filter(a => !a.closest('[class^=mg-]') && !a.closest('mg-evidence')).map(a => a.hash))"
@@ -220,11 +217,11 @@ def test_keys_help_skip_and_can_be_turned_off(run: Path, open_page: Opener) -> N
     dialog.wait_for(state="detached")
     page.keyboard.press("g")
     page.keyboard.press("?")
-    assert page.url.endswith("#/tables")
+    until(page, lambda: page.url.endswith("#/tables"))
     assert dialog.count() == 0
     page.evaluate("document.querySelector('a.skip').focus()")
     page.keyboard.press("Enter")
-    assert page.evaluate(f"{FOCUSED}.localName") == "h1"
+    until(page, lambda: page.evaluate(f"{FOCUSED}.localName") == "h1")
     assert page.url.endswith("#/tables"), "the link to the text leads to the view, where one is shown"
 
 
@@ -328,14 +325,14 @@ def test_a_table_is_sorted_searched_and_taken_away(large: Path, open_page: Opene
     first = page.locator(".sheet .body > [role=row]").first.locator("[role=cell].number").first
     assert float(first.inner_text()) == pytest.approx(means[0], rel=0.01)
     page.locator("mg-table input[type=search]").fill("blocks.7:33")
-    page.wait_for_timeout(200)
+    settled(page, 200)
     row = page.locator(".sheet .body > [role=row]", has=page.locator("a[href='#/unit/blocks.7:33']"))
     row.locator(".go a").click()
     page.locator(".sheet .mine").wait_for()
     assert "row=blocks.7%3A33" in page.url
     assert "blocks.7:33" in page.locator(".rowcard").inner_text()
     page.locator("mg-table input[type=search]").fill("")
-    page.wait_for_timeout(200)
+    settled(page, 200)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as CSV").click()
     taken = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8-sig"))))

@@ -13,6 +13,7 @@ from explored_builder import EVIL, FIGURE, accessible, an_atlas, at, written
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from conftest_browser import settled, until
 from mulligan.records import BadInput, Beside
 from mulligan.reports import render_page, write_html
 from mulligan.reports.page import Book
@@ -157,22 +158,19 @@ def test_zooms_follow_the_wheel_buttons_and_keys_and_stand_in_the_address(tmp_pa
     name = "() => document.querySelector('main.view canvas.plane').getAttribute('aria-label')"
     assert "16 x 16" in page.evaluate(name)  # cells are large enough in a window of this width
     page.get_by_role("button", name="8 x 8", exact=True).click()
-    assert "8 x 8" in page.evaluate(name)
+    until(page, lambda: "8 x 8" in page.evaluate(name))
     page.get_by_role("button", name="automatic").click()
     page.locator(PLANE).focus()
     for key in ("+", "+", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
-    page.wait_for_timeout(400)
-    assert "z=2.25" in page.url
+    until(page, lambda: "z=2.25" in page.url)
     assert "x=" in page.url
     page.keyboard.press("0")
-    page.wait_for_timeout(400)
-    assert "z=" not in page.url
+    until(page, lambda: "z=" not in page.url)
     box = page.locator(PLANE).bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, -400)
-    page.wait_for_timeout(400)
-    assert "z=" in page.url
+    until(page, lambda: "z=" in page.url)
     assert opened.complaints == []
     assert opened.outside == []
     again = open_page(tmp_path / "run" / "report.html")
@@ -188,24 +186,21 @@ def test_a_cell_says_what_is_in_it_by_mouse_and_by_keyboard(tmp_path: Path, open
     said = page.locator("main.view .followed")
     box = page.locator(PLANE).bounding_box()
     page.mouse.move(box["x"] + 1.5 * box["width"] / 8, box["y"] + 1.5 * box["height"] / 8)
-    page.wait_for_timeout(200)
-    assert "8 activations" in said.inner_text()
+    until(page, lambda: "8 activations" in said.inner_text())
     assert "label 1 (5)" in said.inner_text()
     assert "Pushes to b 2.5 [1.0, 4.0]" in said.inner_text()
     assert "not surely above zero: a 0.1" in said.inner_text()  # an interval that reaches zero pushes to nothing
     page.mouse.move(box["x"] + 7.5 * box["width"] / 8, box["y"] + 5)
-    page.wait_for_timeout(200)
-    assert "Point at a cell" in said.inner_text()
+    until(page, lambda: "Point at a cell" in said.inner_text())
     page.locator("main.view details.listed summary").click()
     page.locator("main.view details.listed [data-item]").first.focus()
-    assert "9 activations" in said.inner_text()
+    until(page, lambda: "9 activations" in said.inner_text())
     page.keyboard.press("ArrowDown")
-    page.wait_for_timeout(100)
-    assert "8 activations" in said.inner_text()
+    until(page, lambda: "8 activations" in said.inner_text())
     # Sorted by what was asked for: the surest push to a class first.
     page.locator("main.view input[type=search]").fill("b")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(200)
+    settled(page, 200)
     rows = page.locator("main.view details.listed tbody tr").all_inner_texts()
     assert [row.split()[0] for row in rows] == ["3,", "2,", "1,", "0,"]
     assert "4 cells of 4 push to it" in page.locator("main.view [role=status]").inner_text()
@@ -243,15 +238,14 @@ def test_two_networks_move_together_and_tell_the_same_cell(tmp_path: Path, open_
     assert planes.count() == 2
     box = planes.nth(0).bounding_box()
     page.mouse.move(box["x"] + 1.5 * box["width"] / 8, box["y"] + 1.5 * box["height"] / 8)
-    page.wait_for_timeout(200)
+    settled(page, 200)
     said = page.locator("main.view .cell-said").all_inner_texts()
     assert "label 1" in said[0]
     assert "label 2" in said[1]  # the same place of the second network holds another
     before = [planes.nth(k).evaluate("c => c.toDataURL()") for k in range(2)]
     planes.nth(0).focus()
     page.keyboard.press("+")
-    page.wait_for_timeout(400)
-    assert all(planes.nth(k).evaluate("c => c.toDataURL()") != before[k] for k in range(2))
+    until(page, lambda: all(planes.nth(k).evaluate("c => c.toDataURL()") != before[k] for k in range(2)))
 
 
 @pytest.mark.browser
@@ -269,7 +263,7 @@ def test_two_fingers_zoom_it_and_not_the_page(tmp_path: Path, open_page: Opener)
     for apart in range(25, 70, 5):
         fingers("touchMove", apart)
     fingers("touchEnd", None)
-    page.wait_for_timeout(500)
+    settled(page, 500)
     zoom = float(page.url.split("z=")[1].split("&")[0])
     assert 2 < zoom < 4
     assert page.evaluate("visualViewport.scale") == 1
@@ -284,6 +278,7 @@ def test_the_atlas_fits_a_phone_and_bars_nobody(tmp_path: Path, open_page: Opene
     opened.page.wait_for_selector("#a0 canvas")
     page = at(opened, "#/atlas/a0?class=b")
     page.locator("main.view details.listed summary").click()
+    settled(page, 200)
     assert opened.overflow() == 0
     assert accessible(page) == []
     ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map((e) => e.id)")

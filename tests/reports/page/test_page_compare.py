@@ -12,6 +12,7 @@ from explored_builder import EVIL, accessible, an_atlas, at
 from reports_builder import share
 from test_reports_html import Tree, page_data
 
+from conftest_browser import settled, until
 from mulligan.records import Findings
 from mulligan.reports import render_page
 
@@ -82,7 +83,7 @@ def test_findings_are_matched_and_figures_laid_on_one_axis(run: Path, tmp_path: 
     assert rows.first.locator("th").inner_text() == builder.behaviour().classes[3].name
     assert rows.count() == 20
     page.get_by_role("button", name="Show more of 45 classes").click()
-    assert rows.count() == 45
+    until(page, lambda: rows.count() == 45)
     # Two marks of two shapes on each axis.
     versus = page.locator("main.view .versus").first
     assert versus.locator("circle.mark.main").count() >= 1
@@ -112,7 +113,7 @@ def test_what_cannot_be_compared_is_told(run: Path, tmp_path: Path, open_page: O
     page.wait_for_selector("main.view select")
     assert "audited on different data: figures may differ for that reason alone" in page.inner_text("main.view")
     page.locator("main.view select").nth(1).select_option(index=2)
-    page.wait_for_timeout(200)
+    settled(page, 200)
     told = page.inner_text("main.view")
     assert "has no audit on this page" in told
     assert "no site of one name" in told
@@ -129,6 +130,7 @@ def test_it_fits_and_bars_nobody(run: Path, tmp_path: Path, open_page: Opener, w
     page = at(opened, "#/compare")
     page.wait_for_selector("main.view mg-compare h3")
     page.locator("main.view details summary").first.click()
+    settled(page, 200)
     assert opened.overflow() == 0
     assert accessible(page) == []
     assert opened.complaints == []

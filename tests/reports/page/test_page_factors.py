@@ -11,6 +11,7 @@ import pytest
 from explored_builder import EVIL, accessible, at, card, factored, some_factors, written
 from reports_builder import share
 
+from conftest_browser import settled, until
 from mulligan.records import FACTOR_COLOURS, BadInput, ElbowCurve, FactorCard, LeftOut, Quantity
 from mulligan.reports import write_html
 from mulligan.reports.page.sources.factors import read_factors
@@ -111,11 +112,10 @@ def test_a_factor_is_lit_alone_where_it_is(tmp_path: Path, open_page: Opener) ->
     opened, page = opened_at(open_page, some_factors(tmp_path / "run"))
     figures = page.locator("main.view .factored figure")
     alts = "() => [...document.querySelectorAll('main.view .factored .two')].map(e => e.querySelectorAll('img')[1].alt)"
-    page.wait_for_timeout(300)
-    assert all("under its factors' colours" in alt for alt in page.evaluate(alts))
+    until(page, lambda: all("under its factors' colours" in alt for alt in page.evaluate(alts)))
     chip = page.locator("main.view .legend button").nth(1)
     chip.hover()
-    page.wait_for_timeout(300)
+    settled(page, 300)
     lit = page.evaluate(alts)
     assert lit[0].startswith("Where factor 2 is in this picture")  # stored with the picture
     assert "under its factors' colours" in lit[1]  # not stored: faded, and said in words
@@ -124,8 +124,7 @@ def test_a_factor_is_lit_alone_where_it_is(tmp_path: Path, open_page: Opener) ->
     page.mouse.move(0, 0)
     chip.focus()
     page.keyboard.press("Enter")
-    page.wait_for_timeout(300)
-    assert page.url.endswith("#/factors/f0?factor=2")
+    until(page, lambda: page.url.endswith("#/factors/f0?factor=2"))
     assert page.locator("main.view details.unit").nth(1).evaluate("d => d.open")
     # A part of a thousandth is not in the legend of the picture: its colour is nowhere to be seen.
     assert "rest 30 %" in figures.nth(0).inner_text()
@@ -138,7 +137,7 @@ def test_a_factor_is_lit_alone_where_it_is(tmp_path: Path, open_page: Opener) ->
 def test_a_card_answers_what_where_how_strong_and_why(tmp_path: Path, open_page: Opener) -> None:
     _, page = opened_at(open_page, some_factors(tmp_path / "run"), "#/factors/f0?factor=1")
     cards = page.locator("main.view details.unit")
-    page.wait_for_timeout(300)
+    settled(page, 300)
     told = " ".join(cards.nth(0).inner_text().split())
     for said in (
         "What is it?", "Where is it strongest?", "How strong is it?", "Why did it matter for tabby? confirmed",
@@ -147,7 +146,7 @@ def test_a_card_answers_what_where_how_strong_and_why(tmp_path: Path, open_page:
         assert said in told, said
     cards.nth(1).locator("summary").click()
     cards.nth(2).locator("summary").click()
-    assert "fires less than real examples" in cards.nth(1).inner_text()
+    until(page, lambda: "fires less than real examples" in cards.nth(1).inner_text())
     assert "No picture was made." in cards.nth(2).inner_text()
     # A number leads to its row.
     href = cards.nth(0).locator("a.from").first.get_attribute("href")

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from test_reports_html import HOSTILE, Tree, hostile_run, page_data
 
+from conftest_browser import settled, until
 from mulligan.records import Quantity
 from mulligan.reports import render_page, write_html
 from mulligan.reports.text import shown
@@ -42,7 +43,7 @@ def ready(opened: Opened, address: str = "") -> Page:
         page.evaluate("address => { location.hash = address; }", address)
         if address != "#/":
             page.wait_for_selector("mg-page > .stage h1")
-        page.wait_for_timeout(250)
+        settled(page, 250)
     return page
 
 
@@ -96,10 +97,10 @@ def test_a_finding_is_followed_to_its_row_by_keyboard_alone(run: Path, open_page
         raise AssertionError(f"no way by keyboard to {found}")
 
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the text"
+    until(page, lambda: page.evaluate("document.activeElement.textContent") == "Skip to the text")
     tab_to(".toc a[href='#finding-1']")
     page.keyboard.press("Enter")
-    assert page.url.endswith("#finding-1")
+    until(page, lambda: page.url.endswith("#finding-1"))
     tab_to("a.from[href^='#/table/r0-findings']")
     page.keyboard.press("Enter")
     page.wait_for_selector("mg-page > .stage h1")
@@ -134,7 +135,7 @@ def test_every_number_shown_is_that_of_its_row(run: Path, open_page: Opener) -> 
 
 def ready_at(page: Page, address: str) -> list[list[str]]:
     page.evaluate("address => { location.hash = address; }", address)
-    page.wait_for_timeout(400)
+    settled(page, 400)
     return page.evaluate("""() => [...document.querySelectorAll("a.from")].filter((a) => a.offsetParent !== null)
         .map((a) => [a.getAttribute("href"), a.textContent])""")
 
@@ -163,7 +164,7 @@ def test_hostile_text_is_inert_in_every_view(tmp_path: Path, open_page: Opener, 
             "([view, of]) => { location.hash = '#/' + view + (of ? '/' + encodeURIComponent(of) : ''); }",
             [address.removeprefix("#/"), first.get(address, "")],
         )
-        page.wait_for_timeout(200)
+        settled(page, 200)
         assert opened.overflow() == 0, address
         assert page.evaluate("document.querySelectorAll('mg-page script, mg-page iframe, img[src=x]').length") == 0
         assert page.evaluate(
@@ -215,7 +216,7 @@ def test_it_looks_as_it_did(run: Path, tmp_path: Path, open_page: Opener, name: 
     """Blocks of 20 pixels, within a tolerance that other fonts keep to. Delete a picture to have it taken anew."""
     opened = open_page(Path(write_html(run)).as_uri() + address, scheme=scheme)
     page = ready(opened)
-    page.wait_for_timeout(600)
+    settled(page, 600)
     page.screenshot(path=tmp_path / "now.png")
     now = Image.open(tmp_path / "now.png").convert("RGB").resize((64, 45), Image.Resampling.BOX)
     kept = Path(__file__).parent / "looks" / f"{name}-{scheme}.png"

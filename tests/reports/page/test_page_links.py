@@ -11,6 +11,7 @@ import reports_builder as builder
 from explored_builder import EVIL, accessible, at, written
 from reports_builder import amount
 
+from conftest_browser import until
 from mulligan.records import Drive, OutputCard
 from mulligan.reports import write_html
 from mulligan.reports.page import Book
@@ -107,8 +108,7 @@ def test_the_focus_moves_along_by_keyboard(tmp_path: Path, open_page: Opener) ->
     assert focused.get_attribute("aria-label") == "Output dress, in focus"  # most was measured of it
     page.locator("main.view .node", has_text=":1").first.focus()
     page.keyboard.press("Enter")
-    page.wait_for_timeout(200)
-    assert page.url.endswith("at=net.0%3A1")
+    until(page, lambda: page.url.endswith("at=net.0%3A1"))
     assert focused.get_attribute("aria-label") == "Unit net.0:1, in focus"
     assert page.evaluate("document.activeElement.ariaLabel") == "Unit net.0:1, in focus"  # the keyboard is not lost
     assert {"coat", "dress"} <= set(page.locator("main.view .node.output").all_inner_texts())
@@ -135,6 +135,5 @@ def test_hostile_names_and_addresses_that_lead_nowhere(tmp_path: Path, open_page
     page = at(opened, "#/links?at=trousers%3Cscript%3E")
     assert "Nothing is known of what “trousers<script>” drives" in page.inner_text("main.view")
     page.get_by_role("button", name="coat", exact=True).click()
-    page.wait_for_timeout(200)
-    assert page.locator("main.view .graph .edge").count() > 0
+    until(page, lambda: page.locator("main.view .graph .edge").count() > 0)
     assert opened.complaints == []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from explored_builder import accessible, at, some_maps, written
 
+from conftest_browser import settled, until
 from mulligan.records import BadInput, SiteMap
 from mulligan.reports import write_html
 from mulligan.reports.page.sources.maps import BLOCK, FINEST, read_maps
@@ -85,19 +86,16 @@ def test_an_example_that_is_pointed_at_or_chosen_is_marked_in_every_map(tmp_path
     # Example 2 of five lies in the middle, at a quarter of the first map's height.
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * (0.03 + 0.94 * 0.25)
     page.mouse.move(x, y)
-    page.wait_for_timeout(400)
-    assert "label 2, answered b" in followed.inner_text()
+    until(page, lambda: "label 2, answered b" in followed.inner_text())
     assert all(page.evaluate(DARK, k) > bare[k] + 50 for k in range(2))
     assert followed.locator("img").evaluate("i => i.complete && i.naturalWidth") == 32
     page.mouse.click(x, y)
-    page.wait_for_timeout(300)
-    assert page.url.endswith(f"at={2:016x}")
+    until(page, lambda: page.url.endswith(f"at={2:016x}"))
     beside = page.locator("main.view .beside tr").first.locator("[data-item]")
     told = [beside.nth(k).get_attribute("aria-label") or beside.nth(k).inner_text() for k in range(beside.count())]
     assert {"label 1, answered b", "label 3, answered b"} <= set(told[:2])
     page.get_by_role("button", name="Follow none").click()
-    page.wait_for_timeout(200)
-    assert "at=" not in page.url
+    until(page, lambda: "at=" not in page.url)
     assert opened.complaints == []
     assert opened.outside == []
 
@@ -107,22 +105,20 @@ def test_the_list_says_the_same_and_moves_the_mark(tmp_path: Path, open_page: Op
     opened = open_page(Path(write_html(some_maps(tmp_path / "run", 90))))
     page = at(opened, "#/map/m0")
     page.locator("main.view details.listed summary").click()
-    page.wait_for_timeout(200)
+    settled(page, 200)
     items = page.locator("main.view .picks [data-item]")
     assert items.count() == 60
     assert "the first 60 are listed" in page.locator("main.view .listed [role=status]").inner_text()
     items.first.focus()
-    page.wait_for_timeout(200)
+    settled(page, 200)
     bare = page.evaluate(DARK, 1)
     assert "[U+202E]" in page.locator("main.view .followed").inner_text()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(300)
-    assert page.url.endswith(f"at={1:016x}")
+    until(page, lambda: page.url.endswith(f"at={1:016x}"))
     assert page.evaluate(DARK, 1) > bare  # a cross beside the ring
     page.locator("main.view input[type=search]").fill("label 77")
-    page.wait_for_timeout(300)
-    assert items.count() == 1
+    until(page, lambda: items.count() == 1)
     assert "label 77" in items.inner_text()
 
 
@@ -136,23 +132,21 @@ def test_a_map_is_zoomed_moved_and_narrowed_to_a_group(tmp_path: Path, open_page
     plane.focus()
     for key in ("+", "+", "ArrowUp", "ArrowLeft", "-", "0"):
         page.keyboard.press(key)
-        page.wait_for_timeout(250)
+        settled(page, 250)
         now = plane.evaluate(drawn)
         assert (now in seen) == (key == "0")  # "0" shows what was there at first, others what was not
         seen.add(now)
     other = page.locator(PLANE).nth(1)
     before = other.evaluate(drawn)
     page.get_by_role("button", name="one", exact=True).click()
-    page.wait_for_timeout(250)
-    assert other.evaluate(drawn) != before
+    until(page, lambda: other.evaluate(drawn) != before)
     assert page.get_by_role("button", name="one", exact=True).get_attribute("aria-pressed") == "true"
     # The wheel scrolls the page past a map that was not chosen.
     page.evaluate("window.scrollTo(0, 0); document.activeElement.blur()")
     box = plane.bounding_box()
     page.mouse.move(box["x"] + 40, box["y"] + 40)
     page.mouse.wheel(0, 200)
-    page.wait_for_timeout(300)
-    assert page.evaluate("window.scrollY") > 0
+    until(page, lambda: page.evaluate("window.scrollY") > 0)
 
 
 @pytest.mark.browser
@@ -173,12 +167,12 @@ def test_maps_fit_a_phone_and_bar_nobody(tmp_path: Path, open_page: Opener, sche
     opened = open_page(Path(write_html(some_maps(tmp_path / "run"))), width=360, scheme=scheme, unguarded=True)
     page = at(opened, f"#/map/m0?at={1:016x}")
     page.locator("main.view details.listed summary").click()
-    page.wait_for_timeout(300)
+    settled(page, 200)
     assert opened.overflow() == 0
     assert accessible(page) == []
     at(opened, "#/map/m0")
     page.evaluate("() => { location.hash = '#/'; }")
-    page.wait_for_timeout(500)
+    settled(page, 200)
     assert opened.overflow() == 0
     assert accessible(page) == []
     assert opened.complaints == []
@@ -192,12 +186,12 @@ def test_fifty_thousand_points_can_be_dragged(tmp_path: Path, open_page: Opener)
     run = some_maps(tmp_path / "run", n, maps=sites, groups=("one", "two"))
     opened = open_page(Path(write_html(run)))
     page = at(opened, "#/map/m0")
-    page.wait_for_timeout(500)
+    settled(page, 500)
     plane = page.locator(PLANE)
     plane.focus()
     page.keyboard.press("+")
     page.keyboard.press("+")
-    page.wait_for_timeout(600)
+    settled(page, 600)
     box = plane.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     before = plane.evaluate("c => c.toDataURL()")
@@ -205,9 +199,7 @@ def test_fifty_thousand_points_can_be_dragged(tmp_path: Path, open_page: Opener)
     page.mouse.down()
     page.mouse.move(x + 60, y + 40, steps=6)
     page.mouse.up()
-    page.wait_for_timeout(300)
-    assert plane.evaluate("c => c.toDataURL()") != before
+    until(page, lambda: plane.evaluate("c => c.toDataURL()") != before)
     page.mouse.move(x, y)
-    page.wait_for_timeout(400)
-    assert "example" in page.locator("main.view .followed small").inner_text()
+    until(page, lambda: "example" in page.locator("main.view .followed small").inner_text())
     assert opened.complaints == []
