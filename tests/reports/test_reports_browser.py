@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+WHOLE = "html[data-mg-whole]"
 EVERYTHING_OPEN = "document.querySelectorAll('details').forEach(d => { d.open = true; })"
 
 
@@ -24,6 +25,7 @@ EVERYTHING_OPEN = "document.querySelectorAll('details').forEach(d => { d.open = 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_opens_from_disk_and_fits(run: Path, open_page: Opener, width: int, scheme: str) -> None:
     opened = open_page(write_html(run), width=width, scheme=scheme)
+    opened.page.wait_for_selector(WHOLE)
     assert opened.overflow() == 0
     opened.page.evaluate(EVERYTHING_OPEN)
     assert opened.overflow() == 0
@@ -38,6 +40,7 @@ def test_the_page_opens_from_disk_and_fits(run: Path, open_page: Opener, width: 
 def test_hostile_text_runs_nothing_and_fits(tmp_path: Path, open_page: Opener) -> None:
     text = " ".join(HOSTILE[:6]) + "w" * 400
     opened = open_page(write_html(hostile_run(tmp_path / "run", text)), width=360)
+    opened.page.wait_for_selector(WHOLE)
     opened.page.evaluate(EVERYTHING_OPEN)
     assert opened.overflow() == 0
     assert opened.page.evaluate("[...document.scripts].filter(s => !s.type).length") == 1

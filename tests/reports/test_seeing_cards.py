@@ -202,7 +202,7 @@ def test_the_same_run_gives_the_same_page_without_torch(cards: Path) -> None:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_opens_from_disk_and_fits(cards: Path, open_page: Opener, width: int, scheme: str) -> None:
     opened = open_page(Path(write_html(cards)), width=width, scheme=scheme)
-    opened.page.wait_for_selector("html[data-mg-ready]")
+    opened.page.wait_for_selector("html[data-mg-whole]")
     assert opened.overflow() == 0
     opened.page.goto(opened.page.url + "#/unit/blocks.5:12")
     opened.page.wait_for_selector("h1:has-text('blocks.5:12')")

@@ -138,6 +138,6 @@ def test_a_page_from_disk_offers_none_of_it(tmp_path: Path, open_page: Opener) -
     run = seen_run(tmp_path / "run")
     (tmp_path / "page.html").write_text(render_page([run]), encoding="utf-8")
     opened = open_page(tmp_path / "page.html")
-    opened.page.wait_for_selector("html[data-mg-ready]")
+    opened.page.wait_for_selector("html[data-mg-whole]")
     assert opened.page.locator("mg-served").count() == 0
     assert opened.complaints == []

@@ -72,7 +72,7 @@ def written(run: Path) -> tuple[Tree, dict[str, Any], dict[str, list[Any]]]:
 def at(opened: Opened, address: str) -> Page:
     """The page when the view behind an address is there."""
     page = opened.page
-    page.wait_for_selector("html[data-mg-ready]")
+    page.wait_for_selector("html[data-mg-whole]")
     page.evaluate("address => { location.hash = address; }", address)
     page.wait_for_selector("mg-page > .stage h1")
     settled(page, 400)

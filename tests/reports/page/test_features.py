@@ -49,7 +49,7 @@ def article(run: Path, open_page: Opener) -> Page:
 
 def ready(open_page: Opener, path: Path, address: str = "", **how: Any) -> Page:
     opened = open_page(path.as_uri() + address, **how)
-    opened.page.wait_for_selector("html[data-mg-ready]")
+    opened.page.wait_for_selector("html[data-mg-whole]")
     if address:
         opened.page.wait_for_selector("mg-page > .stage h1")
     settled(opened.page, 150)

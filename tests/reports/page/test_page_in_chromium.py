@@ -38,7 +38,7 @@ ADDRESSES = (
 def ready(opened: Opened, address: str = "") -> Page:
     """The page once what stands behind an address is drawn."""
     page = opened.page
-    page.wait_for_selector("html[data-mg-ready]")
+    page.wait_for_selector("html[data-mg-whole]")
     if address:
         page.evaluate("address => { location.hash = address; }", address)
         if address != "#/":
@@ -200,7 +200,7 @@ def test_a_page_whose_data_were_cut_off_says_so(run: Path, open_page: Opener) ->
     path.write_text(re.sub(r'(<script type="text/plain" id="mg-c0">).{40}', r"\1", text), encoding="utf-8")
     opened = open_page(path.as_uri() + f"#/unit/{KEY}")
     page = opened.page
-    page.wait_for_selector("html[data-mg-ready]")
+    page.wait_for_selector("html[data-mg-whole]")
     page.wait_for_selector("mg-page > .stage .missing")
     path.write_text(re.sub(r'<script type="application/json" id="mg-index">.*?</script>', "", text), encoding="utf-8")
     opened = open_page(path)

@@ -29,7 +29,7 @@ WEB = Path(__file__).parents[3] / "web/src"
 @pytest.fixture
 def page(run: Path, open_page: Opener) -> Page:
     opened = open_page(Path(write_html(run)))
-    opened.page.wait_for_selector("html[data-mg-ready]")
+    opened.page.wait_for_selector("html[data-mg-whole]")
     return opened.page
 
 

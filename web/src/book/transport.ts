@@ -52,6 +52,9 @@ export class Served implements Transport {
 }
 
 function bytes(base64: string): Uint8Array<ArrayBuffer> {
+  // Newer browsers do it in a fifth of the time.
+  const itself = (Uint8Array as unknown as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> }).fromBase64;
+  if (itself) return itself.call(Uint8Array, base64);
   const text = atob(base64);
   const out = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) out[i] = text.charCodeAt(i);

@@ -7,7 +7,7 @@ import { Embedded, Served, type Transport } from "../book/transport";
 import { disown, read, type Address } from "../router";
 import { view } from "../views/views";
 import * as words from "../words";
-import { glossArticle } from "./term";
+import { finish } from "./term";
 
 @customElement("mg-page")
 export class Page extends LitElement {
@@ -63,16 +63,14 @@ export class Page extends LitElement {
     } catch (error) {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
-    if (this.book) {
-      this.open();
-      glossArticle(this, this.book.index.glossary);
-    }
+    if (this.book) this.open();
     this.address = this.embedded ? null : read(location.hash);
     this.arrange();
     this.requestUpdate();
     await this.updateComplete;
     this.entitle();
     document.documentElement.dataset.mgReady = String(Math.round(performance.now()));
+    finish(this, this.book?.index.glossary ?? {});
   }
 
   private readonly moved = (): void => this.go(location.hash);

@@ -58,13 +58,18 @@ function escaped(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
-/** Goes through the article once it can be read, a section at a time, when nothing else is to be done. */
-export function glossArticle(page: Element, glossary: Record<string, string>): void {
-  const sections = [...page.querySelectorAll(":scope > main > section, :scope > main > header")];
+/** Goes through the article once it can be read, a section at a time, when nothing else is to be done: links words, and
+ *  draws what page.css leaves for later. */
+export function finish(page: Element, glossary: Record<string, string>): void {
+  const sections = [...page.querySelectorAll<HTMLElement>(":scope > main > section, :scope > main > header")];
   const step = (): void => {
     const section = sections.shift();
-    if (!section) return;
-    gloss(section, glossary);
+    if (!section) {
+      document.documentElement.dataset.mgWhole = "";
+      return;
+    }
+    section.style.contentVisibility = "visible";
+    if (Object.keys(glossary).length) gloss(section, glossary);
     whenIdle(step);
   };
   whenIdle(step);
