@@ -29,9 +29,7 @@ def display(run: Run) -> str:
         return str(Markup("<p>{}</p>").format(str(error)))
 
 
-def iframe(
-    runs: Sequence[Path | str], *, title: str = "", pictures: int = PICTURES, height: int = HEIGHT
-) -> Markup:
+def iframe(runs: Sequence[Path | str], *, title: str = "", pictures: int = PICTURES, height: int = HEIGHT) -> Markup:
     """One page about these runs in an iframe that needs no server, no kernel and no network.
 
     Args:
@@ -42,8 +40,10 @@ def iframe(
     """
     book, parts = open_runs(runs, title=title, book=Book(pictures=PictureStore(budget=pictures)))
     page = html(book, parts, data=embedded(pack(book)))
-    # Without allow-same-origin the page can reach neither the notebook around it nor its cookies.
+    # Without allow-same-origin the page can reach neither the notebook around it nor its cookies. What stands
+    # within the tag is read where a viewer takes frames away, as JupyterLab does until a notebook is trusted.
     return Markup(
         '<iframe sandbox="allow-scripts" referrerpolicy="no-referrer" title="{}" '
-        'style="width:100%;height:{}px;border:1px solid #8886;border-radius:6px" srcdoc="{}"></iframe>'
-    ).format(book.title, height, escape(page.replace("\n\n", "\n")))
+        'style="width:100%;height:{}px;border:1px solid #8886;border-radius:6px" srcdoc="{}">'
+        "Mulligan's page about {} is not shown by this viewer: trust the notebook, or run the cell again.</iframe>"
+    ).format(book.title, height, escape(page.replace("\n\n", "\n")), book.title)
