@@ -14,10 +14,11 @@ import torch
 
 from mulligan.checks import checks
 from mulligan.checks.composites import BLANK, LAYOUTS, Shown, compose, composer_of
-from mulligan.checks.conjunction import CHECK, narrowing
+from mulligan.checks.conjunction import CHECK, claims, narrowing
 from mulligan.checks.conjunction.measuring import (
     FAMILIES,
     REFERENCE,
+    Reading,
     Sheet,
     Suspect,
     best_reading,
@@ -317,3 +318,36 @@ def test_with_many_classes_a_planted_conjunction_is_found_as_groups(digit_nets, 
     assert sorted(map(sorted, sources)) == [["1"], ["6"]]
     assert all(len(source.classes) >= 4 for source in finding.sources)
     assert "one of (" in finding.claim
+
+
+def _tested(layouts: tuple[str, ...], margin: float) -> claims.Tested:
+    sides = [Side(name, (c,), np.arange(30), np.arange(30)) for c, name in enumerate(("0", "1"))]
+    shares = np.full(30, 0.95)
+    reading = Reading(shares, np.zeros(30), "", {}, {}, 0.9, margin, np.full(30, margin), (0.9, 0.9))
+    page = SimpleNamespace(pairs=30)
+    return claims.Tested(Suspect(0, 1, 2, layouts), *sides, page, reading, 0.9, 1e-6, 1e-6, np.zeros(30))
+
+
+def test_an_illusion_says_why_it_is_no_defect():
+    subject = SimpleNamespace(classes=("0", "1", "7"))
+    strong, weak = _tested(("overlaid", "brighter"), 2.0), _tested(("beside",), 0.2)
+    assert strong.illusion
+    assert weak.illusion
+    told = claims.illusion(subject, strong).sentence
+    assert "less clearly" not in told
+    assert "no reference network was asked" in told
+    assert "far less clearly" in claims.illusion(subject, weak).sentence
+
+
+def test_layouts_are_listed_so_that_each_is_seen_to_be_one():
+    assert not any("," in words for words in claims.WORDS.values())
+    assert claims.in_words(["beside", "brighter", "overlaid"]).count(",") == 1
+    assert claims.in_words(["beside", "brighter"]).count(" or ") == 1
+
+
+def test_a_layout_is_told_as_a_defect_or_as_an_illusion_and_not_as_both():
+    lying, defect = _tested(("overlaid",), 2.0), _tested(("beside",), 2.0)
+    assert defect.survives
+    assert lying.told_by(defect, ("beside", "overlaid"))
+    assert not lying.told_by(defect, ("beside",))
+    assert not replace(lying, suspect=Suspect(0, 1, 3, ("overlaid",))).told_by(defect, ("beside", "overlaid"))

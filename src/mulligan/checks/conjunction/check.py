@@ -124,8 +124,13 @@ class _Inquiry:
         effect = smallest_effect(subject, able, summed, ranked, self.genuine, self.border, strengths, SECOND_LOOK)
         # The best suspect of either list, as the score has it.
         lying = [look for look in over_looks if OVERLAID * look.clear * purity(look.reading) >= score]
-        findings, leads = self._tell(tested, [*lying, *looks], score)
-        illusions = [illusion(subject, item) for item in tested if item.illusion]
+        findings, leads, told = self._tell(tested, [*lying, *looks], score)
+        # A layout that a finding names is no illusion beside it.
+        illusions = [
+            illusion(subject, item)
+            for item in tested
+            if item.illusion and not any(item.told_by(other, layouts) for other, layouts in told)
+        ]
         coverage = CoverageLine(
             what="pairs of classes shown together"
             if n == len(subject.classes)
@@ -275,14 +280,18 @@ class _Inquiry:
     # Results
     def _tell(
         self, tested: Sequence[Tested], looks: Sequence[Looked], score: float
-    ) -> tuple[list[Finding], list[Finding]]:
-        """Findings and leads: what survived, or else the best suspect if the score says that it is one."""
-        findings, leads = [], []
+    ) -> tuple[list[Finding], list[Finding], list[tuple[Tested, tuple[str, ...]]]]:
+        """Findings and leads: what survived, or else the best suspect if the score says that it is one.
+
+        Also what survived, with the layouts that its finding or lead names.
+        """
+        findings, leads, told = [], [], []
         for item in (t for t in tested if t.survives):
-            finding, demonstrated = self._explain(item, len(findings) + len(leads))
+            finding, demonstrated, layouts = self._explain(item, len(findings) + len(leads))
             (findings if demonstrated else leads).append(finding)
+            told.append((item, layouts))
         if findings or leads or score < LEAD_SCORE or not looks:
-            return findings, leads
+            return findings, leads, told
         best = looks[0]
         known = next((item for item in tested if item.suspect == best.suspect), None)
         if known is None:
@@ -292,16 +301,16 @@ class _Inquiry:
                 best.suspect, best.first, best.second, page, best.reading, best.reading.strength, 1.0, 1.0, base
             )
         layouts = best.suspect.layouts
-        return findings, [conjunction(self.subject, known, layouts, self._trigger(known, 0, layouts), None)]
+        return findings, [conjunction(self.subject, known, layouts, self._trigger(known, 0, layouts), None)], told
 
-    def _explain(self, item: Tested, number: int) -> tuple[Finding, bool]:
-        """A finding with its causal test and pictures, and whether the test demonstrates the behaviour."""
+    def _explain(self, item: Tested, number: int) -> tuple[Finding, bool, tuple[str, ...]]:
+        """A finding with its causal test and pictures, whether the test demonstrates the behaviour, and the layouts."""
         subject = self.subject
         search_page = self._page(item.suspect, item.first, item.second, "search", FEWEST_SOURCES)
         caused = cause(subject, search_page, item.page, item.suspect.target, self.border)
         layouts = self._layouts(item)
         finding = conjunction(subject, item, layouts, self._trigger(item, number, layouts), caused)
-        return finding, caused.demonstrated
+        return finding, caused.demonstrated, layouts
 
     def _layouts(self, item: Tested) -> tuple[str, ...]:
         """The layouts in which a surviving claim shows on the test half, the clearest first: those that were no part of

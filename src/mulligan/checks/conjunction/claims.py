@@ -26,8 +26,9 @@ DEFECT_MARGIN = 0.4
 SURVIVED_TRUE, SURVIVED_FALSE = 6, 0
 WORDS = {
     "beside": "side by side", "stacked": "one above the other", "diagonal": "in opposite corners",
-    "quadrants": "twice each, crosswise", "inset": "one small in a corner of the other",
-    "overlaid": "laid over each other", "brighter": "the brighter of the two at each pixel",
+    "quadrants": "twice each and crosswise", "inset": "one small in a corner of the other",
+    "overlaid": "laid half and half over each other",
+    "brighter": "laid over each other so that the brighter pixel wins",
 }  # fmt: skip
 
 
@@ -59,13 +60,33 @@ class Tested:
         Pictures that lie over each other draw shapes that neither holds; what a reference network does not answer so
         is no property of those shapes.
         """
-        apart = self.referred or set(self.suspect.layouts) <= set(APART)
-        return self.p_adjusted <= 0.05 and self.reading.margin >= DEFECT_MARGIN and apart
+        return self.p_adjusted <= 0.05 and self.reading.margin >= DEFECT_MARGIN and self.apart
+
+    @property
+    def apart(self) -> bool:
+        """Whether what shows it is no shape that two pictures draw together."""
+        return self.referred or set(self.suspect.layouts) <= set(APART)
 
     @property
     def illusion(self) -> bool:
-        """Whether it is real but weaker than a defect."""
+        """Whether it is real, and no defect all the same: too weak, or shown by overlaid pictures only."""
         return self.p_adjusted <= 0.05 and not self.survives
+
+    @property
+    def no_defect(self) -> str:
+        """Why an illusion is no defect, as the end of a sentence."""
+        if self.reading.margin < DEFECT_MARGIN:
+            share = f"less than {DEFECT_MARGIN:g} of the genuine class's own margin"
+            return f"but far less clearly than genuine pictures of that class ({share}), which is no defect"
+        return (
+            "as clearly as a defect would be. It is told as none, since pictures laid over each other draw new shapes, "
+            "and no reference network was asked whether it answers these otherwise"
+        )
+
+    def told_by(self, other: Tested, layouts: Sequence[str]) -> bool:
+        """Whether a finding from `other`, which shows in `layouts`, tells of the same classes and a layout of this."""
+        mine, theirs = ({*t.first.classes, *t.second.classes, -1 - t.suspect.target} for t in (self, other))
+        return mine == theirs and bool(set(layouts) & set(self.suspect.layouts))
 
 
 def baseline(subject: Subject, page: Sheet, target: int) -> Float[np.ndarray, " pairs"]:
@@ -83,8 +104,9 @@ def baseline(subject: Subject, page: Sheet, target: int) -> Float[np.ndarray, " 
 
 
 def in_words(layouts: Sequence[str]) -> str:
-    """Layouts as people say them."""
-    return ", ".join(WORDS[name] for name in LAYOUTS if name in layouts)
+    """Layouts as people say them, the last one after "or"."""
+    names = [WORDS[name] for name in LAYOUTS if name in layouts]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def genuine_leads(subject: Subject) -> Float[np.ndarray, " classes"]:
@@ -214,14 +236,14 @@ def hits_of_reference(
 
 
 def illusion(subject: Subject, item: Tested) -> Illusion:
-    """A claim that is real but weaker than a defect."""
+    """A claim that is real and no defect, with the reason."""
     target = subject.classes[item.suspect.target]
     reading = item.reading
     low, high = np.quantile(reading.margins, [0.025, 0.975]) if len(reading.margins) else (0.0, 0.0)
     return Illusion(
         kind="conjunction",
         sentence=f"{item.first.phrase} and {item.second.phrase} shown {in_words(item.suspect.layouts)} are often "
-        f"answered '{target}', but far less clearly than a genuine one.",
+        f"answered '{target}', {item.no_defect}.",
         effect=bounded_mean(reading.triggered, f"fraction of composites answered '{target}'", 0, 1),
         placebo=bounded_mean(reading.placebo, f"fraction of placebos answered '{target}'", 0, 1),
         margin=Quantity(
