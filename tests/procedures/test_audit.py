@@ -15,7 +15,8 @@ from mulligan.datasets import load_dataset
 from mulligan.networks import Ablate
 from mulligan.plants.conjunction import PLANT, ConjunctionSpec
 from mulligan.procedures.audit import Request, audit, exit_status, prepare
-from mulligan.records import BadInput, Description, Findings, Interrupted
+from mulligan.procedures.audit.outputs import _confirmed
+from mulligan.records import BadInput, Description, Findings, Interrupted, Quantity
 from mulligan.runs import LocalEngine, Run
 
 #: Cheap ones of every sort; all of them run together in one test.
@@ -85,7 +86,27 @@ def test_the_inventory_agrees_with_watching(finished, digit_nets):
         assert (run.path / example.image).is_file()
     table = run.read_table("tables/units.parquet")
     assert table.num_rows == sum(s.units for s in description.inventory)
+    described = {(row["site"], row["unit"]): row for row in table.to_pylist()}
+    for inventory in description.inventory:
+        for shown in inventory.cards:
+            row = described[inventory.site, shown.unit]
+            assert (row["mean"], row["low"], row["high"]) == pytest.approx((shown.mean, shown.low, shown.high))
+            assert row["low"] <= row["mean"] <= row["high"]
+            if shown.selectivity is not None:
+                assert (row["auc"], row["auc_n"]) == pytest.approx((shown.selectivity.value, shown.selectivity.n))
     assert site.selectivity.value > site.twin.value, "a trained layer tells classes apart better than its random twin"
+
+
+def test_a_drive_is_confirmed_only_beyond_what_random_units_do():
+    pushes = Quantity(value=1.0, unit="logit, to first order")
+    falls = np.array([-1.0, -1.2, -0.8, -1.1])
+    assert _confirmed(pushes, falls, None)
+    assert _confirmed(pushes, falls, np.array([-0.1, 0.1, 0.0, -0.1]))
+    assert not _confirmed(pushes, falls, falls * 1.1), "random units lower it as much"
+    assert not _confirmed(pushes, falls, -falls * 1.1), "random units move it as much the other way"
+    assert not _confirmed(pushes, -falls, None), "it rises"
+    assert not _confirmed(pushes, np.array([-1.0, 1.2, -0.8, 1.1]), None)
+    assert _confirmed(pushes, falls[:1], None) is None
 
 
 def test_confirmed_drives_hold_when_the_whole_network_is_edited(finished):

@@ -70,7 +70,8 @@ class Drive:
         ablation: change of the output's logit when the unit is set to its mean, measured; None where the budget did
             not buy it.
         control: the same for a unit drawn at random at the same site.
-        confirmed: the ablation's interval excludes zero on the side that the attribution says; None where not measured.
+        confirmed: the ablation moves the logit against the attribution's sign, and by more than the control does, with
+            intervals that exclude zero; None where not measured.
     """
 
     site: str

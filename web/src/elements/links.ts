@@ -171,6 +171,10 @@ export class LinksElement extends PageElement {
 /** What a unit does to an output, as surely as it is known. */
 function words(row: LinkRow): string {
   const does = raises(row);
+  const [, , attribution, ablation] = row;
+  // An ablation whose interval excludes zero on the side that attribution did not say.
+  if (ablation && (attribution.value > 0 ? (ablation.low ?? 0) > 0 : (ablation.high ?? 0) < 0))
+    return `${ablation.value < 0 ? "raises" : "lowers"}, as measured; attribution says the opposite`;
   return row[5] ? (does ? "raises" : "lowers") : does ? "may raise" : "may lower";
 }
 

@@ -76,6 +76,8 @@ def take_inventory(
             "auc",
             "auc_low",
             "auc_high",
+            "auc_n",
+            "measure",
             "dead",
             "saturated",
         )
@@ -116,12 +118,14 @@ def take_inventory(
             row = (
                 site.alias,
                 unit,
-                float(spread[:, unit].mean()),
+                float(column.mean()),
                 float(column.min()),
                 float(column.max()),
                 float((column > 0).mean()),
                 named(int(chosen.group[unit])) if known else None,
                 *(float(v[unit]) if known else None for v in (chosen.auc, chosen.low, chosen.high)),
+                int(chosen.n[unit]) if known else None,
+                chosen.unit,
                 unit in set(dead),
                 unit in set(full),
             )

@@ -195,7 +195,8 @@ def explain(
     drives: dict[int, list[Drive]] = {c.output: [] for c in chosen}
     for _, c, alias, units, _ in wanted:
         change = measured.get((c.output, alias))
-        control = mean(change[len(units) :].mean(0), _UNIT) if change is not None and len(change) > len(units) else None
+        beside = change[len(units) :].mean(0) if change is not None and len(change) > len(units) else None
+        control = mean(beside, _UNIT) if beside is not None else None
         for number, unit in enumerate(units):
             first = mean(scores[c.output][alias][:, unit], "logit, to first order")
             ablation = mean(change[number], _UNIT) if change is not None else None
@@ -207,7 +208,7 @@ def explain(
                     attribution=first,
                     ablation=ablation,
                     control=control,
-                    confirmed=_confirmed(first, ablation),
+                    confirmed=_confirmed(first, change[number], beside) if change is not None else None,
                 )
             )
     for output in drives:
@@ -218,11 +219,17 @@ def explain(
 _UNIT = "change of the logit when the unit is set to its mean"
 
 
-def _confirmed(first: Quantity, ablation: Quantity | None) -> bool | None:
-    if ablation is None or ablation.low is None or ablation.high is None:
+def _confirmed(
+    first: Quantity, change: Float[np.ndarray, " rows"], beside: Float[np.ndarray, " rows"] | None
+) -> bool | None:
+    """Taking away what pushes the output up must push it down (and the other way round), and by more than random units
+    of the site move it: either difference, row by row, has an interval above zero.
+    """
+    if len(change) < 2:
         return None
-    # Taking away what pushes the output up must push it down, and the other way round.
-    return ablation.high < 0 if first.value > 0 else ablation.low > 0
+    moved = (-1.0 if first.value > 0 else 1.0) * change
+    differences = [moved] if beside is None else [moved, moved - np.sign(beside.mean()) * beside]
+    return all(low is not None and low > 0 for low in (mean(d, _UNIT).low for d in differences))
 
 
 def _list(values: Sequence[int] | None) -> list[int] | None:

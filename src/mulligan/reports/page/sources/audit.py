@@ -27,8 +27,8 @@ _CLASS = (
 )  # fmt: skip
 _UNIT = (
     Column("key", "Unit", "feature"), Column("mean", "Mean", "number"), Column("low", "Least", "number"),
-    Column("high", "Largest", "number"), Column("active", "Share active", "number"), Column("for", "Selective for"),
-    Column("selectivity", "Selectivity (AUC)", "quantity"), Column("state", "State"),
+    Column("high", "Largest", "number"), Column("active", "Share active", "number"), Column("for", "Prefers"),
+    Column("selectivity", "Selectivity", "quantity"), Column("state", "State"),
 )  # fmt: skip
 _UNIT_FIELDS = (
     "site", "unit", "mean", "low", "high", "active", "selective_for", "auc", "auc_low", "auc_high", "dead", "saturated",
@@ -92,21 +92,29 @@ class _Audit:
         except (OSError, ArrowInvalid, KeyError) as error:
             self.problems.append(f"{UNITS} cannot be read ({error}): only the units that have cards are shown.")
             return {}
+        counts = columns.get("auc_n", [None] * len(rows))
+        inventories = {one.site: one for one in self.stored.description.inventory}
         entered: dict[str, Reference] = {}
-        for site, unit, mean, low, high, active, selective_for, auc, auc_low, auc_high, dead, saturated in rows:
+        for count, row in zip(counts, rows, strict=True):
+            site, unit, mean, low, high, active, selective_for, auc, auc_low, auc_high, dead, saturated = row
             card = self.book.feature(self.network, alias(site, unit))
             key = card["key"]
             selectivity = None
             if auc is not None and auc == auc:
-                selectivity = plain(Quantity(value=auc, unit="AUC on held-out examples", low=auc_low, high=auc_high))
+                measure = _measure(inventories.get(site))
+                selectivity = Quantity(value=auc, unit=measure, low=auc_low, high=auc_high, n=count)
                 self.book.score("selectivity", key, auc)
             state = "dead" if dead else "saturated" if saturated else ""
-            row = self.units.add(key, [key, mean, low, high, active, selective_for or "", selectivity, state])
-            entered[key] = row
-            card["range"] = {"mean": mean, "low": low, "high": high, "table": row}
+            cells = [key, mean, low, high, active, selective_for or "", plain(selectivity), state]
+            reference = self.units.add(key, cells)
+            entered[key] = reference
+            card["range"] = {"mean": mean, "low": low, "high": high, "table": reference}
             if selectivity is not None:
-                card["selective"] = selective_for
-                self.figure(card, f"Selectivity for {selective_for}", selectivity, table=row)
+                self.figure(card, f"Selectivity for {selective_for}", plain(selectivity), table=reference)
+                if _beats_chance(selectivity, inventories.get(site)):
+                    card["selective"] = selective_for
+                else:
+                    card["notes"] += [_unselective(selectivity, selective_for)]
             self.book.score("mean", key, mean)
             self.book.score("largest", key, high)
             self.book.score("active", key, active)
@@ -130,7 +138,9 @@ class _Audit:
         if unit.selectivity is not None:
             name = f"Selectivity for {unit.selective_for}"
             self.figure(card, name, plain(unit.selectivity), plain(inventory.twin), against=_MEDIAN_OF_TWIN, table=row)
-            card["selective"] = unit.selective_for
+            card["selective"] = unit.selective_for if _beats_chance(unit.selectivity, inventory) else None
+            if card["selective"] is None and key not in rows:
+                card["notes"].append(_unselective(unit.selectivity, unit.selective_for))
             self.book.score("selectivity", key, unit.selectivity.value)
         card["range"] = {"mean": unit.mean, "low": unit.low, "high": unit.high, "table": row}
         found = {s.example.id: s for s in unit.sightings}
@@ -169,3 +179,29 @@ class _Audit:
         seen = {s.example.id for s in output.sightings}
         card["examples"] += [self.book.placed(e, self.stored) for e in output.examples if e.id not in seen]
         card["sources"].append(self.source)
+
+
+_AUC = "AUC"
+
+
+def _measure(inventory: SiteInventory | None) -> str:
+    """What the selectivity of a site's units counts."""
+    median = inventory.selectivity if inventory is not None else None
+    return median.unit.removesuffix(", median over units") if median is not None else f"{_AUC} on held-out examples"
+
+
+def _beats_chance(selectivity: Quantity, inventory: SiteInventory | None) -> bool:
+    """Whether a unit is surely selective: beyond a coin, or, for shares of texts, beyond the units of a random twin."""
+    if selectivity.unit.startswith(_AUC):
+        floor = 0.5
+    else:
+        floor = inventory.twin.value if inventory is not None and inventory.twin is not None else 0.0
+    return selectivity.low is not None and selectivity.low > floor
+
+
+def _unselective(selectivity: Quantity, preferred: str | None) -> str:
+    floor = "chance" if selectivity.unit.startswith(_AUC) else "the units of a random twin do"
+    return (
+        f"It was not seen to be selective for any class: on one half of the examples it preferred {preferred}, and on "
+        f"the other half it tells that apart no better than {floor}."
+    )
