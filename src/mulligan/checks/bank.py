@@ -14,7 +14,7 @@ from importlib.resources import files
 
 import msgspec
 
-from ..evidence.ranks import survival
+from ..evidence import fraction
 from ..records import Quantity
 
 BANK = "bank.json"
@@ -39,7 +39,7 @@ class Bank:
         if not clean:
             return None
         unit = f"of {len(clean)} clean networks of a shipped bank score as high (borrowed)"
-        return Quantity(value=survival(score, clean), unit=unit, n=len(clean))
+        return fraction(sum(one >= score for one in clean), len(clean), unit)
 
 
 @cache

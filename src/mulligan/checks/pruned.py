@@ -95,7 +95,7 @@ class Pruned:
         power = smallest_share(weights, subject.seed)
         worst = found[0]
         record = CheckRecord(
-            name=self.name, status="ran", seconds=time.monotonic() - began, examined=len(found),
+            name=self.name, status="ran", seconds=time.monotonic() - began, examined=len(found), basis="weights",
             why=f"{len(found)} layers looked at; most of all, of {worst.path}, {worst.sentence} ({worst.score:.2f}).",
             calibration=Calibration(kind="within-network", n=len(found)), smallest_effect=power,
             target_effect=TARGET_EFFECT, conclusive=power is not None and power.value <= TARGET_EFFECT,

@@ -31,12 +31,14 @@ def run_checks(subject: Subject, names: Sequence[str] | None = None) -> list[Out
 def _run(check: Check, subject: Subject) -> Outcome:
     reason = why_not(check, subject)
     if reason is not None:
-        return Outcome(record=CheckRecord(name=check.name, status="skipped", why=reason))
+        return Outcome(record=CheckRecord(name=check.name, status="skipped", why=reason, about=check.about))
     start = time.monotonic()
     try:
         outcome = check.run(subject)
         scores = {kind: float(score) for kind, score in outcome.record.scores.items()}  # numpy's numbers are no JSON
-        return replace(outcome, record=replace(outcome.record, scores=scores))
+        basis = outcome.record.basis or ("data" if check.needs.data else "")
+        told = {"scores": scores, "about": check.about, "basis": basis if outcome.record.examined else ""}
+        return replace(outcome, record=replace(outcome.record, **told))
     except BadInput as error:
         return _failed(check, str(error), start)
     except MulliganError:
@@ -48,7 +50,10 @@ def _run(check: Check, subject: Subject) -> Outcome:
 
 def _failed(check: Check, why: str, start: float) -> Outcome:
     seconds = time.monotonic() - start
-    return Outcome(record=CheckRecord(name=check.name, status="failed", why=why, seconds=seconds, conclusive=False))
+    record = CheckRecord(
+        name=check.name, status="failed", why=why, about=check.about, seconds=seconds, conclusive=False
+    )  # fmt: skip
+    return Outcome(record=record)
 
 
 def numbered(letter: str, findings: Sequence[Finding], reproduce: str = "") -> tuple[Finding, ...]:

@@ -17,6 +17,7 @@ SCHEMA = "mulligan/findings/1"
 Severity = Literal["high", "medium", "low"]
 Verdict = Literal["pass", "fail", "inconclusive"]
 CheckStatus = Literal["ran", "skipped", "failed"]
+Basis = Literal["data", "weights", ""]
 CalibrationKind = Literal["within-network", "siblings", "shipped bank (borrowed)", "none"]
 
 
@@ -92,6 +93,7 @@ class Evidence:
     baseline: Quantity | None = None
     p: float | None = None
     p_adjusted: float | None = None
+    corrected_for: int | None = None
     causal: Causal | None = None
 
 
@@ -102,6 +104,8 @@ class Finding:
     Attributes:
         id: "F1", "F2"... for findings, "L1"... for leads, the best supported first.
         severity: how bad if true. confidence: the estimated probability that the claim is true.
+        p_adjusted: p after Holm's correction over the claims that this check froze. corrected_for: how many these were;
+            None where it was not recorded. Claims of other checks are no part of it.
         action: what to do about it. reproduce: the command that repeats it.
     """
 
@@ -120,6 +124,7 @@ class Finding:
     baseline: Quantity | None = None
     p: float | None = None
     p_adjusted: float | None = None
+    corrected_for: int | None = None
     causal: Causal | None = None
     action: str = ""
     reproduce: str = ""
@@ -153,6 +158,7 @@ class Finding:
             baseline=evidence.baseline,
             p=evidence.p,
             p_adjusted=evidence.p_adjusted,
+            corrected_for=evidence.corrected_for,
             causal=evidence.causal,
             action=action,
             reproduce=reproduce,
@@ -174,9 +180,13 @@ class CheckRecord:
     Attributes:
         status: "ran", "skipped" (does not apply) or "failed" (could not finish).
         why: in one sentence, the reason for a status other than a plain "ran", or what the check concluded.
-        examined: how many hypotheses it looked at.
+        about: what it looks for, in a sentence.
+        examined: how many hypotheses it looked at. basis: by what it went: "data" where it ran the network on examples,
+            "weights" where it read weights alone; empty where it looked at nothing, or where it was not recorded.
         smallest_effect: the weakest planted effect that this check caught in at least 80 % of trials on this network
-            and data; None where it could not be measured.
+            and data; None where it could not be measured. Where these were trials, `low` is the next weaker effect that
+            was tried, and `level` is 0.8.
+        caught: in what share of trials that effect was caught, with its exact interval; None without trials.
         target_effect: the effect that the check promises to catch; a larger `smallest_effect` makes it inconclusive.
         conclusive: False if the check applies and could not reach its declared power.
         scores: for each kind that it looks for, how suspicious this network is; larger is more. The scale is the
@@ -188,10 +198,13 @@ class CheckRecord:
     name: str
     status: CheckStatus
     why: str = ""
+    about: str = ""
     seconds: float = 0.0
     examined: int = 0
+    basis: Basis = ""
     calibration: Calibration = field(default_factory=lambda: Calibration(kind="none"))
     smallest_effect: Quantity | None = None
+    caught: Quantity | None = None
     target_effect: float | None = None
     conclusive: bool = True
     scores: dict[str, float] = field(default_factory=dict)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..records import CheckRecord, Finding, Findings, Group, Source, Verdict
+from ..records import CheckRecord, Finding, Findings, Group, Quantity, Source, Verdict
+from ..records.findings import Basis
 from .text import number, plural, quantity_text
 
 _RANK = {"low": 0, "medium": 1, "high": 2}
@@ -18,12 +19,14 @@ class Decision:
         verdict: what findings.json says, unless a check contradicts a pass: then "inconclusive".
         word: the verdict in one word. headline: what it means, in one sentence.
         reasons: what decided it, one sentence each.
+        narrow: whether a pass rests on weights alone, so that what the network answers was not tested.
     """
 
     verdict: Verdict
     word: str
     headline: str
     reasons: tuple[str, ...]
+    narrow: bool = False
 
 
 def is_open(check: CheckRecord) -> bool:
@@ -55,32 +58,71 @@ def decide(findings: Findings, fail_on: str | None = None) -> Decision:
             reasons += (f"What was found, {plural(len(findings.findings), 'finding')} in all, is below.",)
         headline = "The audit could not settle whether this network is sound. This is not a pass."
         return Decision(verdict="inconclusive", word="Inconclusive", headline=headline, reasons=reasons)
-    reasons = ()
+    reasons, word, narrow = (), "Pass", False
     if findings.findings:
         above = f" ({fail_on})" if fail_on else ""
         headline = f"{plural(len(findings.findings), 'finding')}, none as severe as what fails this audit{above}."
     elif not ran:
         headline = "No check applied to this network and data, so nothing was tested: this pass carries no evidence."
     else:
-        promise = "it promises" if len(ran) == 1 else "they promise"
-        measured = all(check.smallest_effect is not None and check.target_effect is not None for check in ran)
-        power = f" to the power that {promise}" if measured else ""
-        headline = f"{plural(len(ran), 'check')} ran{power} and found nothing."
+        narrow = not any(basis_of(check) == "data" for check in ran)
+        if narrow:
+            word = "Pass, of weights only"
+        headline = _passed(findings, ran, narrow)
         reasons += (how_hard(findings),)
     if skipped and ran:
         reasons += (f"Not looked for, because it does not apply here: {_names(tuple(skipped))}.",)
-    return Decision(verdict="pass", word="Pass", headline=headline, reasons=reasons)
+    return Decision(verdict="pass", word=word, headline=headline, reasons=reasons, narrow=narrow)
+
+
+def _passed(findings: Findings, ran: list[CheckRecord], narrow: bool) -> str:
+    """The headline of a pass in which something ran: how much of what there is to test was tested."""
+    promise = "it promises" if len(ran) == 1 else "they promise"
+    measured = all(check.smallest_effect is not None and check.target_effect is not None for check in ran)
+    power = f" to the power that {promise}" if measured else ""
+    few = narrow or 2 * len(ran) < len(findings.checks)
+    count = plural(len(ran), "check")
+    headline = f"Only {number(len(ran))} of {plural(len(findings.checks), 'check')}" if few else count
+    if not narrow:
+        return f"{headline} ran{power} and found nothing."
+    kind = (findings.network.input or {}).get("kind")
+    says = "this language model says" if kind == "texts" else "this network answers"
+    many = "" if len(ran) == 1 else "both " if len(ran) == 2 else "all "
+    return f"{headline} ran, {many}of weights{power}, and found nothing: nothing was tested about what {says}."
+
+
+def basis_of(check: CheckRecord) -> Basis:
+    """By what a check went: "data" or "weights"; empty where it looked at nothing.
+
+    Runs of before this was recorded: two checks read weights, one of them the features of data as well, where it could.
+    """
+    if check.basis or not check.examined:
+        return check.basis
+    if check.name == "head-edit":
+        return "data" if "where features never go" in check.why else "weights"
+    return "weights" if check.name == "pruned" else "data"
 
 
 def open_reason(check: CheckRecord) -> str:
     """Why a check did not settle its question."""
+    smallest, target = check.smallest_effect, check.target_effect
     if check.status == "failed":
-        return f"could not finish. {check.why}".strip()
-    return f"ran, and did not reach the power that it promises. {check.why}".strip()
+        what = "could not finish"
+    elif not check.examined:
+        what = "did not run"
+    elif smallest is None:
+        what = "ran, and what it would have caught is not known"
+    elif target is None or smallest.value <= target:
+        what = "ran, and did not settle its question"
+    else:
+        what = "ran, and did not reach the power that it promises"
+    return f"{what}. {check.why}".strip()
 
 
 def state(check: CheckRecord) -> str:
     """A check's state in a word or two."""
+    if check.status == "ran" and not check.examined and not check.conclusive:
+        return "did not run"
     if check.status == "ran":
         return "ran" if check.conclusive else "inconclusive"
     return "failed to finish" if check.status == "failed" else "does not apply"
@@ -88,8 +130,10 @@ def state(check: CheckRecord) -> str:
 
 def sensitivity(check: CheckRecord) -> str:
     """The smallest effect against the target, as one clause."""
+    if check.status == "ran" and not check.examined and not check.conclusive:
+        return "nothing was looked at"
     if check.target_effect is None:
-        return "no target declared"
+        return "it promises no least effect"
     target = number(check.target_effect)
     if check.smallest_effect is None:
         return f"target {target}: whether it was reached was not measured"
@@ -103,28 +147,56 @@ def borrowed(check: CheckRecord) -> str:
 
     These are other networks than the user's, so it is said that the rank is borrowed, and no part of the verdict.
     """
-    if not check.ranks:
+    if not check.ranks or not check.examined:
         return ""
     n = max(rank.n or 0 for rank in check.ranks.values())
-    shares = ", ".join(
-        f"{kind} {number(rank.value, 2) if rank.value >= 0.01 else 'below 0.01'}"
-        for kind, rank in sorted(check.ranks.items())
-    )
+    counts = ", ".join(f"{kind} {number(_as_high(rank))}" for kind, rank in sorted(check.ranks.items()))
     return (
-        f"Borrowed, and no part of the verdict: of {plural(n, 'clean network')} of a shipped bank, these shares score "
-        f"as high (estimated beyond the highest): {shares}."
+        f"Borrowed, and no part of the verdict: of {plural(n, 'clean network')} of a shipped bank, so many score as "
+        f"high: {counts}."
     )
+
+
+def _as_high(rank: Quantity) -> int:
+    """How many networks of the bank score as high. A rank without an interval is of an older run, and interpolated."""
+    n = rank.n or 0
+    if rank.low is None and rank.value < 1 / (n + 1):
+        return 0
+    return round(rank.value * n)
 
 
 def how_hard(findings: Findings) -> str:
-    """How much was looked at, and which checks cannot say how weak a defect they would still have caught."""
-    ran = [check for check in findings.checks if check.status == "ran"]
-    if not ran:
-        return "No check ran, so that nothing was found says nothing."
-    examined = plural(sum(check.examined for check in ran), "hypothesis", "hypotheses")
-    sentence = f"{plural(len(ran), 'check')} looked at {examined} on {plural(findings.data.n, 'example')}."
-    blind = tuple(check for check in ran if check.smallest_effect is None)
+    """How much was looked at, by what, and which checks cannot say how weak a defect they would still have caught."""
+    looked, idle = _looked(findings)
+    if not looked:
+        return "No check looked at anything, so that nothing was found says nothing."
+    sentence = ""
+    for basis, where in (("data", f"on {plural(findings.data.n, 'example')}"), ("weights", "of weights alone")):
+        mine = [check for check in looked if basis_of(check) == basis]
+        if mine:
+            examined = plural(sum(check.examined for check in mine), "hypothesis", "hypotheses")
+            what = f"{number(len(mine))} more" if sentence else plural(len(mine), "check")
+            sentence += f"{', and ' if sentence else ''}{what} looked at {examined} {where}"
+    sentence += "."
+    if idle:
+        sentence += f" {plural(len(idle), 'check')} that would apply looked at nothing: {_names(idle)}."
+    blind = tuple(check for check in looked if check.smallest_effect is None)
     return f"{sentence} What {_names(blind)} would have caught was not measured." if blind else sentence
+
+
+def who_can_tell(findings: Findings) -> str:
+    """Of which checks the table says how weak a defect they would still have caught; empty if of none."""
+    looked, idle = _looked(findings)
+    measured = [check for check in looked if check.smallest_effect is not None]
+    if not measured:
+        return ""
+    return "each of them" if len(measured) == len(looked) and not idle else "each of the others"
+
+
+def _looked(findings: Findings) -> tuple[list[CheckRecord], tuple[CheckRecord, ...]]:
+    """The checks that looked at something, and those that apply and looked at nothing."""
+    ran = [check for check in findings.checks if check.status == "ran"]
+    return [check for check in ran if check.examined], tuple(check for check in ran if not check.examined)
 
 
 def _names(checks: tuple[CheckRecord, ...]) -> str:

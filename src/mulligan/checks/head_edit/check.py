@@ -99,6 +99,7 @@ class HeadEdit:
             why += f" Its rows are too few or too unlike each other for one scaled by {TARGET_EFFECT:g} to be noticed."
         record = CheckRecord(
             name=self.name, status="ran", why=why, seconds=time.monotonic() - began, target_effect=TARGET_EFFECT,
+            basis="weights" if search is None else "data",
             examined=len(head) * len(figures), calibration=Calibration(kind="within-network", n=len(head)),
             smallest_effect=effect, conclusive=conclusive, scores={self.name: best.score if best is not None else 0.0},
         )  # fmt: skip

@@ -520,7 +520,7 @@ def _conclude(
     request = state.request
     found = numbered("F", [f for o in outcomes for f in o.findings], request.reproduce)
     leads = numbered("L", [f for o in outcomes for f in o.leads], request.reproduce)
-    records = tuple(replace(o.record, ranks=ranks(o.record.scores)) for o in outcomes)
+    records = tuple(replace(o.record, ranks=ranks(o.record.scores) if o.record.examined else {}) for o in outcomes)
     inconclusive = any(r.status == "failed" or (r.status == "ran" and not r.conclusive) for r in records)
     verdict: Verdict = "fail" if found else "inconclusive" if inconclusive else "pass"
     if not any(record_.status == "ran" for record_ in records):

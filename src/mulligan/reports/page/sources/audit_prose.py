@@ -9,7 +9,7 @@ from ...phrases import LIMITS, captions, command_of, flat, other_figures, shades
 from ...pictures import Pictures
 from ...reading import Stored
 from ...text import visible
-from ...wording import decide, how_hard
+from ...wording import decide, how_hard, who_can_tell
 from ..addresses import Addresses
 from ..book import Book
 from ..prose import Entry, Prose
@@ -22,7 +22,8 @@ def prose(stored: Stored, pre: str, run: int, book: Book, network: int) -> Prose
     decision = decide(findings, stored.fail_on)
     told = {
         "findings": findings, "description": description, "manifest": stored.manifest, "decision": decision,
-        "how_hard": how_hard(findings), "pictures": Pictures(stored, pre=pre), "captions": captions, "shades": shades,
+        "how_hard": how_hard(findings), "who_can_tell": who_can_tell(findings),
+        "pictures": Pictures(stored, pre=pre), "captions": captions, "shades": shades,
         "extra": extra, "extra_left": extra_left, "config": tuple(flat(stored.manifest.get("config"))),
         "command": command_of(stored.manifest), "coverage": tuple(flat(findings.coverage)),
         "input": tuple(flat(findings.network.input)), "limit": LIMITS, "pre": pre, "run": run,
