@@ -119,6 +119,10 @@ def test_a_feature_that_the_page_does_not_hold_stops_the_build(tmp_path: Path) -
         ('<mg-card key="b.2:0"></mg-card>', '<mg-card at="2">'),
         ('<mg-card key="class c"></mg-card>', '<mg-class-card at="0">'),
         ("<mg-features></mg-features>", "<mg-features>"),
+        (
+            '<mg-features run="net" site="a.1" search="a" sort="name" only="picture, label" as="list"></mg-features>',
+            '<mg-features site="a.1" search="a" sort="name" only="picture,label" as="list">',
+        ),
         ("<mg-links></mg-links>", None),
         ("<mg-compare></mg-compare>", None),
     ],
@@ -132,6 +136,36 @@ def test_what_a_diagram_becomes(tmp_path: Path, tag: str, drawn: str | None) -> 
             page(tmp_path / "a", tag)
     else:
         assert drawn in page(tmp_path / "a", tag).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        ('site="c.3"', r"site 'c.3', which this page does not have.*a.1, b.2"),
+        ('sort="-name"', r"sort '-name', .*name, "),
+        ('sort="beauty"', r"sort 'beauty', .*name, "),
+        ('only="sound"', r"only 'sound', .*picture, label"),
+        ('as="cloud"', r"as 'cloud', .*list"),
+    ],
+)
+def test_a_list_of_features_asks_for_what_is_there(tmp_path: Path, asked: str, there: str) -> None:
+    with pytest.raises(BadInput, match=f"(?s)<mg-features> asks for {there}"):
+        page(tmp_path / "a", f"<mg-features {asked}></mg-features>")
+
+
+@pytest.mark.browser
+def test_a_list_of_features_opens_as_its_author_asked(tmp_path: Path, open_page: Opener) -> None:
+    tag = '<mg-features site="a.1" sort="-picture over best example" as="list">Two of three.</mg-features>'
+    opened = open_page(page(tmp_path / "a", tag))
+    items = opened.page.locator("mg-features .window.rows li")
+    until(opened.page, lambda: items.count() == 2)
+    assert "2 of 3" in opened.page.locator("mg-features .count").inner_text()
+    assert [items.nth(k).locator("code").inner_text() for k in (0, 1)] == ["a.1:1", "a.1:0"]
+    opened.page.locator("mg-features input[type=search]").fill("a.1:1")
+    until(opened.page, lambda: items.count() == 1)
+    more = opened.page.locator("mg-features .more-of a").get_attribute("href")
+    assert more == "#/features?q=a.1%3A1&site=a.1&sort=-picture+over+best+example&as=rows"
+    assert opened.complaints == []
 
 
 def test_an_article_without_runs_is_a_page(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def test_only_what_is_in_sight_is_drawn_and_all_of_it_is_reached(large: Path, op
 def test_features_are_searched_filtered_and_sorted(large: Path, open_page: Opener) -> None:
     index, _ = index_of(large)
     features = index["features"]
-    selective = [features["selective"]["names"][n] for n in features["selective"]["of"]]
+    selective = [None if n is None else features["selective"]["names"][n] for n in features["selective"]["of"]]
     page = ready(open_page, large, "#/features?sort=selectivity")
     scores = features["scores"]["selectivity"]
     expected = [features["key"][i] for i in sorted(range(UNITS), key=lambda i: -scores[i])]
@@ -355,10 +356,32 @@ def test_no_cell_becomes_a_formula_of_a_spreadsheet(tmp_path: Path, open_page: O
     assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
 
 
+@pytest.mark.parametrize(("address", "n"), [("#/classes", 100), ("#/table/r0-units", 200)])
+def test_nothing_printed_lies_over_another(large: Path, open_page: Opener, address: str, n: int) -> None:
+    page = ready(open_page, large, address)
+    page.emulate_media(media="print")
+    items = page.locator(".stage .window li, .stage .window .body > [role=row]")
+    until(page, lambda: items.count() == n)
+    assert page.locator(".stage .window").evaluate("e => e.scrollHeight - e.clientHeight") <= 1
+
+
 def test_what_is_printed_has_no_windows(large: Path, open_page: Opener) -> None:
     page = ready(open_page, large, "#/features")
     page.emulate_media(media="print")
     frame = page.locator(".stage .window")
     assert frame.evaluate("e => e.scrollHeight - e.clientHeight") <= 1
-    assert page.locator(".stage .printed").is_visible()
+    items = page.locator(".stage .window li")
+    until(page, lambda: items.count() == 200)
+    assert re.fullmatch(r"Printed: the first 200 of [\d,\s]+ features. The page has the rest.",
+                        page.locator(".stage .printed").inner_text())  # fmt: skip
+    assert items.evaluate_all("all => all.every((e) => e.getBoundingClientRect().height > 8)")
     assert not page.locator(".stage .finder").is_visible()
+    page.emulate_media(media="screen")
+    until(page, lambda: items.count() < 200)
+
+
+def test_a_short_list_is_printed_whole_with_its_pictures(run: Path, open_page: Opener) -> None:
+    page = ready(open_page, Path(write_html(run)), "#/features")
+    page.emulate_media(media="print")
+    until(page, lambda: page.locator(".stage .window .wait").count() == 0)
+    assert page.locator(".stage .printed").count() == 0

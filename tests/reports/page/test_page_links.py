@@ -74,6 +74,32 @@ def test_what_was_measured_stands_before_what_was_not() -> None:
 
 
 @pytest.mark.browser
+def test_cards_lead_to_where_they_are_linked(tmp_path: Path, open_page: Opener) -> None:
+    """A unit that only a class's card speaks of is linked from its own card too."""
+    known = drive(12, "dress", 0.9, -0.8, True)
+    dress = (dataclasses.replace(known, site="blocks.5"), drive(2, "dress", -0.7, 0.6, True))
+    coat = (dataclasses.replace(known, site="blocks.5", output="coat"),)
+    folder = audited(tmp_path / "run", OutputCard(output="dress", n=5, figure=None, drives=dress),
+                     OutputCard(output="coat", n=5, figure=None, drives=coat))  # fmt: skip
+    _, _, series = written(folder)
+    edges = {card["key"]: card["links"] for card in (*series["features"], *series["classes"])}
+    assert {key: n for key, n in edges.items() if n} == {"dress": 2, "coat": 1, "blocks.5:12": 2}
+    page = at(open_page(folder / "report.html"), "#/class/dress")
+    link = page.locator("mg-class-card a[href='#/links?at=dress']")
+    assert link.inner_text() == "What drives what around it, as a graph of 2 edges"
+    link.click()
+    page.wait_for_selector(".graph .node[aria-current=true]")
+    assert "dress" in page.locator(".graph .node[aria-current=true]").inner_text()
+    page.evaluate("location.hash = '#/unit/blocks.5:12'")
+    page.locator("mg-card a[href^='#/links?at=blocks.5']").click()
+    until(page, lambda: "blocks.5:12" in page.locator(".graph .node[aria-current=true]").get_attribute("aria-label"))
+    page.evaluate("location.hash = '#/unit/blocks.5:40'")
+    page.wait_for_selector(".view h1:has-text('blocks.5:40')")
+    until(page, lambda: page.locator("mg-card [aria-busy]").count() == 0 and page.locator("mg-card section").count())
+    assert page.locator("mg-card a[href^='#/links']").count() == 0
+
+
+@pytest.mark.browser
 def test_edges_say_their_sign_and_how_sure_they_are(tmp_path: Path, open_page: Opener) -> None:
     opened = open_page(Path(write_html(some_links(tmp_path / "run"))))
     page = at(opened, "#/links?at=dress")

@@ -259,6 +259,8 @@ export interface FeatureCard {
   classes: [string, number, Quantity | null, Reference][];
   strongest: number;
   drives: Drive[];
+  /** How many edges of what drives what it stands at. */
+  links: number;
   notes: string[];
   sources: { run: number; file: string }[];
 }
@@ -271,6 +273,7 @@ export interface ClassCard {
   figures: Figure[];
   confused: [string, number][];
   drives: Drive[];
+  links: number;
   portraits: Portrait[];
   sightings: Sighting[];
   examples: ExampleRef[];

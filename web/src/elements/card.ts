@@ -5,7 +5,7 @@ import { customElement, property, state } from "lit/decorators.js";
 import type { FeatureCard, Figure } from "../book/format";
 import { brief, number, plural, visible } from "../words";
 import { Axis, sign, ticks, track, type Mark } from "./chart";
-import { drives } from "./drives";
+import { drives, linked } from "./drives";
 import { PageElement } from "./element";
 import { labels } from "./labels";
 import { classLink, unprefixed } from "./naming";
@@ -58,7 +58,7 @@ export class Card extends PageElement {
         ${ramp(this.book, card.heat)}</section>` : nothing}
       ${card.classes.length ? html`<section><h2>Classes among its ${plural(card.strongest, "strongest example")}</h2>${this.classes(card)}</section>` : nothing}
       ${card.labels.length ? html`<section><h2>What it may be called</h2>${labels(card.labels)}</section>` : nothing}
-      ${card.drives.length ? html`<section><h2>What it drives</h2>${drives(this.book, card.network, card.drives, "output", name)}</section>` : nothing}
+      ${card.drives.length || card.links ? html`<section><h2>What it drives</h2>${drives(this.book, card.network, card.drives, "output", name)}${linked(card.key, card.links)}</section>` : nothing}
       ${shown || card.portraits.length ? nothing : html`<p class="none">The runs of this page hold no picture of this unit; <code>mulligan see</code> makes them.</p>`}
       ${sources(this.book, card.sources)}`;
   }

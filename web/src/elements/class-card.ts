@@ -6,7 +6,7 @@ import type { ClassCard as Of } from "../book/format";
 import { to } from "../router";
 import { brief, number, plural } from "../words";
 import { figure, notes } from "./card";
-import { drives } from "./drives";
+import { drives, linked } from "./drives";
 import { PageElement } from "./element";
 import { classLink, featureName, networkOf, selectiveFor } from "./naming";
 import { whenIdle } from "./idle";
@@ -50,7 +50,7 @@ export class ClassCard extends PageElement {
         ${facts ? html`<section><h2>How it is answered</h2>${card.n === null ? nothing : html`<p>${plural(card.n, "example")} of it in the data.</p>`}
           <dl class="figures">${card.figures.map(figure)}${this.confused(card)}</dl>${notes(card.notes)}</section>` : nothing}
       </div>
-      ${card.drives.length ? html`<section><h2>What drives it</h2>${drives(this.book, card.network, card.drives, "unit", card.name)}</section>` : nothing}
+      ${card.drives.length || card.links ? html`<section><h2>What drives it</h2>${drives(this.book, card.network, card.drives, "unit", card.name)}${linked(card.key, card.links)}</section>` : nothing}
       ${this.selective(card)}
       ${shown ? html`<section><h2>Examples</h2>${sightings(this.book, card.network, "Where its score comes from", card.sightings)}
         ${examples(this.book, card.network, card.sightings.length ? "More examples" : "Examples of the data", card.examples)}</section>` : nothing}

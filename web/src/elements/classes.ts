@@ -61,7 +61,7 @@ export class Classes extends PageElement {
       ${networkKey(this.book)}
       <div class="window cells ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
         <ul role="list" aria-label="Classes">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul></div>
-      <p class="printed">Printed is what was in sight of this list; the page has the rest.</p>`;
+      ${this.list.printed("class", "classes")}`;
   }
 
   private item(at: number): TemplateResult {

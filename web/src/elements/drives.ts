@@ -3,7 +3,8 @@
 import { html, nothing, type TemplateResult } from "lit";
 import type { Book } from "../book/book";
 import type { Drive } from "../book/format";
-import { brief } from "../words";
+import { to } from "../router";
+import { brief, plural } from "../words";
 import { Axis, sign, ticks, track, type Mark } from "./chart";
 import { classLink, unitLink } from "./naming";
 import { picture } from "./picture";
@@ -24,6 +25,11 @@ export function drives(book: Book, network: number, items: Drive[], by: "output"
       <td data-name="Attribution">${quantity(item.attribution, item.table)}</td>
       ${measured ? html`<td class="chart">${track(axis, marks(item), 30)}</td>` : nothing}
       <td data-name="Ablation, measured">${quantity(item.ablation, item.table)}</td><td data-name="Of a random unit">${quantity(item.control, item.table)}</td><td data-name="Confirmed">${confirmed(item)}</td></tr>`)}</tbody></table></div>`;
+}
+
+/** Where a unit or a class that stands at so many edges is drawn among what it is linked with. */
+export function linked(key: string, edges: number): TemplateResult | typeof nothing {
+  return edges ? html`<p class="more-of"><a href=${to("links", "", { at: key })}>What drives what around it, as a graph of ${plural(edges, "edge")}</a></p>` : nothing;
 }
 
 function output(book: Book, network: number, item: Drive): TemplateResult {

@@ -1,4 +1,7 @@
-// <mg-features>: every feature of the page, to search, sort and look through; only what is in sight is drawn.
+// <mg-features search="dog" site="blocks.5" sort="selectivity" only="picture" as="list">: every feature of the page, to search,
+// sort and look through; only what is in sight is drawn.
+//
+// The attributes say what is asked for at first, and may all be left out.
 
 import { html, nothing, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
@@ -27,6 +30,12 @@ export function wanted(query: URLSearchParams): Wanted {
   return { q: one("q"), site: one("site"), sort: one("sort"), has: one("has"), as: one("as") };
 }
 
+/** What attributes ask for, by the names that authors use. */
+function written(element: HTMLElement): Wanted {
+  const one = (name: string) => element.getAttribute(name) ?? "";
+  return { q: one("search"), site: one("site"), sort: one("sort"), has: one("only"), as: one("as") === "list" ? "rows" : "" };
+}
+
 @customElement("mg-features")
 export class Features extends PageElement {
   /** Whether the address says what is asked for, and it fills the window. */
@@ -37,6 +46,11 @@ export class Features extends PageElement {
   private drawn = "";
   private texts: string[] | null = null;
   private readonly list = new Windowed(this, () => (this.rows ? { row: 2.5, least: 0 } : { row: 9.6, least: 7 }));
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    if (!this.wanted) this.asked = written(this);
+  }
 
   private get rows(): boolean {
     return this.asked.as === "rows";
@@ -96,7 +110,7 @@ export class Features extends PageElement {
       <div class="window ${this.rows ? "rows" : "tiles"} ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
         <ul role="list" aria-label="Features">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul>
       </div>
-      <p class="printed">Printed is what was in sight of this list; the page has the rest.</p>
+      ${this.list.printed("feature")}
       ${this.whole ? nothing : html`<p class="more-of"><a href=${to("features", "", { ...this.asked })}>All of them on a page of their own</a></p>`}`;
   }
 

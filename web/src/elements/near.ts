@@ -46,6 +46,12 @@ function idle(): void {
   }), document.readyState === "complete" && performance.now() > 4000 ? 30 : 2500);
 }
 
-window.addEventListener("beforeprint", () => {
-  for (const element of [...waiting.keys()]) call(element);
-});
+/** Draws all that waits: paper has no window that anything comes near. */
+export function drawWaiting(): void {
+  for (const element of [...waiting.keys()]) {
+    if (element.isConnected) call(element);
+    else forget(element);
+  }
+}
+
+window.addEventListener("beforeprint", drawWaiting);

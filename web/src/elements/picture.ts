@@ -31,9 +31,10 @@ export class PictureElement extends PageElement {
 
   async load(): Promise<void> {
     const wanted = this.n;
-    if (wanted === null) return;
+    if (wanted === null || !this.isConnected) return;
     const found = await this.attempt(this.book.picture(wanted));
-    if (this.n === wanted) this.picture = found;
+    // A list may have let go of it meanwhile; it asks again when it is put back.
+    if (this.n === wanted && this.isConnected) this.picture = found;
   }
 
   protected override render() {

@@ -108,7 +108,7 @@ export class Table extends PageElement {
           <div role="rowgroup" class="head"><div role="row" aria-rowindex="1" style=${grid}><div role="columnheader" class="go">Row</div>${entry.columns.map((column) => this.head(column))}</div></div>
           <div role="rowgroup" class="body">${repeat(this.list.items, (at) => this.order[at], (at) => this.line(at, grid))}</div>
         </div></div>
-      <p class="printed">Printed is what was in sight of this table; the page has the rest.</p>`;
+      ${this.list.printed("row")}`;
   }
 
   private head(column: Column): TemplateResult {

@@ -1,7 +1,10 @@
 // Only what is in sight is in the document: lists of ten thousand things cost what a screenful costs.
+// On paper stand the first of them, and how many there are.
 // One item can be tabbed to; arrow keys, Home, End and pages move it ("roving" focus), and it is kept when out of sight.
 
-import type { LitElement, ReactiveController } from "lit";
+import { html, nothing, type LitElement, type ReactiveController, type TemplateResult } from "lit";
+import { plural, number } from "../words";
+import { drawWaiting } from "./near";
 
 /** Of each item its height, and the least width of a column; 0: there is one column. In rem. */
 export interface Shape {
@@ -10,6 +13,9 @@ export interface Shape {
 }
 
 const SPARE = 2;
+/** How many items are printed: a dozen pages or so, of lists that may have thousands. */
+const PRINTED = 200;
+const paper = window.matchMedia("print");
 
 export class Windowed implements ReactiveController {
   count = 0;
@@ -21,11 +27,30 @@ export class Windowed implements ReactiveController {
   private frame: HTMLElement | null = null;
   private scrolled = 0;
   private hidden = false;
+  private printing = paper.matches;
   private readonly resized = new ResizeObserver(() => this.look());
 
   /** The host draws one element of class "window" that scrolls, and in it `items`, each link with its data-i. */
   constructor(private readonly host: LitElement, private readonly shape: () => Shape) {
     host.addController(this);
+  }
+
+  hostConnected(): void {
+    window.addEventListener("beforeprint", this.toPaper);
+    window.addEventListener("afterprint", this.fromPaper);
+    paper.addEventListener("change", this.medium);
+  }
+
+  private readonly toPaper = (): void => this.print(true);
+  private readonly fromPaper = (): void => this.print(false);
+  private readonly medium = (): void => this.print(paper.matches);
+
+  private print(on: boolean): void {
+    if (this.printing === on) return;
+    this.printing = on;
+    this.host.requestUpdate();
+    // Pictures wait until they come near the window, which they never do on paper.
+    if (on) void this.host.updateComplete.then(drawWaiting);
   }
 
   hostUpdated(): void {
@@ -39,6 +64,9 @@ export class Windowed implements ReactiveController {
   }
 
   hostDisconnected(): void {
+    window.removeEventListener("beforeprint", this.toPaper);
+    window.removeEventListener("afterprint", this.fromPaper);
+    paper.removeEventListener("change", this.medium);
     this.resized.disconnect();
     this.frame = null;
   }
@@ -68,6 +96,7 @@ export class Windowed implements ReactiveController {
 
   /** What is to be drawn, in order. */
   get items(): number[] {
+    if (this.printing) return Array.from({ length: Math.min(this.count, PRINTED) }, (_, i) => i);
     const out: number[] = [];
     for (let i = this.from; i < this.to; i++) out.push(i);
     if (this.count && this.current < this.from) out.unshift(this.current);
@@ -85,6 +114,12 @@ export class Windowed implements ReactiveController {
     const { row } = this.shape();
     const share = 100 / this.columns;
     return `top:${Math.floor(i / this.columns) * row}rem;left:${(i % this.columns) * share}%;width:${share}%;height:${row}rem`;
+  }
+
+  /** What paper has of it, where that is not all. */
+  printed(one: string, several?: string): TemplateResult | typeof nothing {
+    if (this.count <= PRINTED) return nothing;
+    return html`<p class="printed">Printed: the first ${number(PRINTED)} of ${plural(this.count, one, several)}. The page has the rest.</p>`;
   }
 
   /** Back to the top: the list is another. */

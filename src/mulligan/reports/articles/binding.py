@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...records import BadInput
+from ..page.book import keyed
 from .diagrams import Diagram
 from .places import place
 
@@ -41,7 +42,38 @@ def element(diagram: Diagram, book: Book, folders: Mapping[str, str]) -> tuple[s
     there = {"features": book.features, "links": any(card["drives"] for card in cards), "compare": book.networks[1:]}
     if not there[diagram.name]:
         raise _nothing(diagram)
+    if diagram.name == "features":
+        given = _asked(diagram, given, book, runs)
     return f"mg-{diagram.name}", given
+
+
+def _asked(diagram: Diagram, given: dict[str, str], book: Book, runs: Sequence[int]) -> dict[str, str]:
+    """What a list of features asks for at first, in the page's words.
+
+    Raises:
+        BadInput: if the page has no such site or order, naming those that it has.
+    """
+    if site := given.get("site"):
+        networks = dict.fromkeys(book.runs[run]["network"] for run in runs)
+        keys = [keyed(network, site) for network in networks if (network, site) in book.sites]
+        there = [name for network, name in book.sites if network in networks]
+        if not keys:
+            raise _unknown(diagram, "site", there)
+        given = given | {"site": keys[0]}
+    sort = given.get("sort", "")
+    if sort not in ("", "name") and sort.removeprefix("-") not in book.scores:
+        raise _unknown(diagram, "sort", ["name", *book.scores])
+    only = [one.strip() for one in given.get("only", "").split(",") if one.strip()]
+    if not set(only) <= {"picture", "label"}:
+        raise _unknown(diagram, "only", ["picture", "label"])
+    if given.get("as", "list") != "list":
+        raise _unknown(diagram, "as", ["list"])
+    return given | ({"only": ",".join(only)} if only else {})
+
+
+def _unknown(diagram: Diagram, attribute: str, there: Sequence[str]) -> BadInput:
+    what = f"<mg-{diagram.name}> asks for {attribute} {diagram.attributes[attribute]!r}, which this page does not have"
+    return BadInput(what, where=place(diagram.line), fix=f"it has {', '.join(there)}" if there else "leave it out")
 
 
 def _card(key: str, book: Book) -> tuple[str, dict[str, str]]:

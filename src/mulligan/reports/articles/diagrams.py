@@ -36,7 +36,7 @@ class Kind:
 KINDS = {
     "unit": Kind(needed=("key",), allowed=("run",)),
     "card": Kind(needed=("key",), allowed=("run",)),
-    "features": Kind(),
+    "features": Kind(allowed=("run", "site", "search", "sort", "only", "as")),
     "factors": Kind(needed=("run",), document="factors"),
     "atlas": Kind(needed=("run",), allowed=("level", "of-class", "x", "y", "z"), document="atlas"),
     "map": Kind(needed=("run",), allowed=("at",), document="maps"),

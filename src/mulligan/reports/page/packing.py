@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +74,11 @@ class _Chunks:
 def pack(book: Book) -> Packed:
     """A book as index and chunks."""
     chunks = _Chunks()
-    features, classes = list(book.features.values()), list(book.classes.values())
+    linked = links(book)
+    edges = Counter(end for row in linked for end in row[:2])
+    features, classes = (
+        [{**card, "links": edges[card["key"]]} for card in cards.values()] for cards in (book.features, book.classes)
+    )
     chunks.add("features", features)
     chunks.add("classes", classes)
     for table in book.tables:
@@ -81,7 +86,6 @@ def pack(book: Book) -> Packed:
         chunks.add(f"keys:{table.id}", table.keys)
     for name, items in book.series.items():
         chunks.add(name, items)
-    linked = links(book)
     chunks.add("links", linked)
     chunks.add("pictures", book.pictures.items, _PICTURES)
     sites = list(book.sites.items())
