@@ -1,6 +1,8 @@
 # Two commands do everything: `make demo` and `make test`. Both build .venv first if it is missing.
 
 PYTHON ?= python3
+# Processes that tests are spread over: each is one thread, and takes about 1.5 GB.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 VISION := .venv-vision
@@ -12,7 +14,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.ready chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 	$(MAKE) test-vision
 
 # Pages are tested in Debian's Chromium: installed where that is possible, else these tests are skipped, and it is said.

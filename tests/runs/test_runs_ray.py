@@ -86,13 +86,13 @@ def cluster() -> Iterator[ACluster]:
 
 
 def ended(process: subprocess.Popen[str], status: int = 0) -> str:
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     return out
 
 
 def until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    patience = time.monotonic() + 60
+    patience = time.monotonic() + 180
     while not done():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < patience
@@ -134,10 +134,10 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster: ACluster, tm
     assert [f"done={n}, total=40" in line for n, line in zip(range(1, 41), events[1:-1], strict=True)] == [True] * 40
     assert events[-1].startswith("Finished")
     attempts = [file.read_text().split() for file in notes.iterdir()]
-    # What the killed worker had begun was begun again; another worker took its place.
+    # What the killed worker had begun, and nothing else, was begun again; another worker took its place.
     assert len(attempts) == 40
-    assert sum(map(len, attempts)) in (40, 41, 42)
-    assert len({int(pid) for pids in attempts for pid in pids}) == 3
+    assert all(int(pid) == victim for pids in attempts for pid in pids[:-1])
+    assert len({int(pid) for pids in attempts for pid in pids}) >= 3
     local = a_run(tmp_path / "local")
     work = told(notes, 40, 0.0)
     found = [result for _, result in LocalEngine().run("tell", work, rebuilt(), local)]
@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_what_was_handed_out(cluster: ACluster, tmp_path: Path) -> 
     said = ended(process, 130).splitlines()[-1]
     kept = len(list(run.path.glob("pieces/*/*.safetensors")))
     # All that were begun are kept, and not many were begun.
-    assert len(list(notes.iterdir())) == kept <= 8
+    assert len(list(notes.iterdir())) == kept < 20
     assert said == (
         f"interrupted; {kept} of 30 pieces of 'tell' are kept in {run.path}: run the same command with --resume to go "
         "on."
@@ -206,7 +206,7 @@ print(json.dumps(said), file=sys.stderr)
 def test_what_a_worker_refuses_is_one_sentence_here(cluster: ACluster, tmp_path: Path) -> None:
     run = a_run(tmp_path / "run")
     process = cluster.driver(REFUSED, run.path)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     said: dict[str, Any] = json.loads(err.splitlines()[-1])
     assert said.pop("kept") == [True] * 3
