@@ -74,6 +74,19 @@ def test_what_was_measured_stands_before_what_was_not() -> None:
 
 
 @pytest.mark.browser
+def test_a_wide_graph_is_printed_whole(tmp_path: Path, open_page: Opener) -> None:
+    folder = some_links(tmp_path / "run")
+    written(folder)
+    page = at(open_page(folder / "report.html"), "#/links")
+    width = "e => e.getBoundingClientRect().width"
+    graph = page.locator(".stage .links-graph .graph")
+    graph.evaluate("e => e.style.cssText += ';width: 1320px; --wide: 1320'")
+    assert graph.evaluate(width) == 1320
+    page.emulate_media(media="print")
+    until(page, lambda: abs(graph.evaluate(width) - 660) < 2)
+
+
+@pytest.mark.browser
 def test_cards_lead_to_where_they_are_linked(tmp_path: Path, open_page: Opener) -> None:
     """A unit that only a class's card speaks of is linked from its own card too."""
     known = drive(12, "dress", 0.9, -0.8, True)

@@ -103,7 +103,7 @@ export class LinksElement extends PageElement {
         <li>${sample("confirmed", true)}confirmed by ablation</li><li>${sample("unconfirmed", true)}measured, not confirmed</li><li>${sample("unmeasured", true)}attribution alone, not measured</li>
         <li>${sample("confirmed", true)}raises the output's logit</li><li>${sample("confirmed", false)}lowers it</li><li><span class="band"></span>pale band: attribution; line: ablation; both wider where larger</li></ul>
       <div class="scroll links-graph" tabindex="0" role="region" aria-label="What drives what around ${this.nameOf(at)}">
-        <div class="graph" style=${styleMap({ width: `${graph.width}px`, height: `${graph.height}px` })}>
+        <div class="graph" style=${styleMap({ width: `${graph.width}px`, height: `${graph.height}px`, "--wide": String(graph.width) })}>
           ${edges(graph, this.pointed || this.node(at))}
           ${graph.columns.map(({ rank, x }) => html`<span class="column" style=${styleMap({ left: `${x - WIDTH / 2}px`, width: `${WIDTH}px` })}><bdi><code>${this.nameOf(sites[rank]!)}</code></bdi></span>`)}
           ${repeat(graph.nodes, ({ key }) => key, (place) => this.place(place, at))}</div></div>

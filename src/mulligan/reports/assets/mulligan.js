@@ -1,4 +1,4 @@
-/* sources 9125aefd5d7a816e40ba95300683a8b94365142c39e2f23e071c2beaaa44d372 */
+/* sources 0be78fdfcb9658d760d4d601078242275b9c9aa8b602010b551310e4f3fdabbe */
 "use strict";(()=>{var Ks=Object.defineProperty;var Aa=Object.getOwnPropertyDescriptor;var Ra=(t,r)=>{for(var e in r)Ks(t,e,{get:r[e],enumerable:!0})};var $=(t,r,e,n)=>{for(var s=n>1?void 0:n?Aa(r,e):r,i=t.length-1,o;i>=0;i--)(o=t[i])&&(s=(n?o(r,e,s):o(s))||s);return n&&s&&Ks(r,e,s),s};/**
  * @license
  * Copyright 2019 Google LLC
@@ -373,7 +373,7 @@ ${this.q}`;n!==this.drawn&&(this.drawn=n,this.order=this.sorted(this.rows),this.
         <li>${Pr("confirmed",!0)}confirmed by ablation</li><li>${Pr("unconfirmed",!0)}measured, not confirmed</li><li>${Pr("unmeasured",!0)}attribution alone, not measured</li>
         <li>${Pr("confirmed",!0)}raises the output's logit</li><li>${Pr("confirmed",!1)}lowers it</li><li><span class="band"></span>pale band: attribution; line: ablation; both wider where larger</li></ul>
       <div class="scroll links-graph" tabindex="0" role="region" aria-label="What drives what around ${this.nameOf(e)}">
-        <div class="graph" style=${lr({width:`${o.width}px`,height:`${o.height}px`})}>
+        <div class="graph" style=${lr({width:`${o.width}px`,height:`${o.height}px`,"--wide":String(o.width)})}>
           ${zc(o,this.pointed||this.node(e))}
           ${o.columns.map(({rank:a,x:l})=>h`<span class="column" style=${lr({left:`${l-yt/2}px`,width:`${yt}px`})}><bdi><code>${this.nameOf(i[a])}</code></bdi></span>`)}
           ${bt(o.nodes,({key:a})=>a,a=>this.place(a,e))}</div></div>
