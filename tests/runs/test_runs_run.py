@@ -177,3 +177,7 @@ def test_files_outside_the_run_are_neither_read_nor_written(tmp_path: Path) -> N
             with pytest.raises(BadInput, match="leads out"):
                 act(name)
     assert (tmp_path / "secret.json").read_text() == "{}"
+
+
+def test_a_run_says_which_it_is(tmp_path: Path) -> None:
+    assert repr(Run.create("audit", [], {}, out=tmp_path / "run")) == f"<Run {tmp_path / 'run'}: audit, running>"

@@ -62,6 +62,9 @@ class Run:
         run._save()
         return run
 
+    def __repr__(self) -> str:
+        return f"<Run {self.location}: {self.manifest.get('procedure')}, {self.manifest.get('status')}>"
+
     def _repr_html_(self) -> str:
         """The run as a notebook shows it, by what the entry points of `mulligan.displays` make of it."""
         for entry in entry_points(group="mulligan.displays"):
