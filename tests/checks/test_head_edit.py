@@ -423,8 +423,8 @@ def test_smallest_factor_is_what_is_caught() -> None:
     figures = len(row_figures(head, None))
     smallest = smallest_factor(head, figures, 0)
     assert smallest is not None
-    assert smallest.low is not None
-    assert smallest.low < smallest.value <= 3
+    assert smallest.smallest.low is not None
+    assert smallest.smallest.low < smallest.value <= 3
     caught = 0
     for row in range(10):
         weight = head.weight.copy()

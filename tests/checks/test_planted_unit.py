@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mulligan.checks.maximizing import maximised, peaks_on, preactivations
 from mulligan.checks.pixels import pictures
 from mulligan.checks.planted_unit import CHECK, Cap, Unit, earliest
 from mulligan.networks import ImageInput
+from mulligan.runs import Budget
 
 UNIT = ImageInput(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,))
 
@@ -77,6 +79,15 @@ def test_too_little_data_is_inconclusive(tmp_path: Path) -> None:
         outcome = check.run(subject(backdoored(), tmp_path / check.name, n=15))
         assert not outcome.record.conclusive
         assert outcome.findings == ()
+
+
+def test_a_budget_that_buys_no_unit_is_the_reason(tmp_path: Path) -> None:
+    given = subject(normalised(0, UNIT), tmp_path)
+    for check, name in ((CHECK, "planted-unit"), (FORGED, "forged-visualization")):
+        for bought, said in ((0, "none of"), (2, "2 of")):
+            record = check.run(replace(given, budget=Budget(600, recorded={f"{name}/units": bought}))).record
+            assert record.why.startswith(f"The budget bought {said}")
+            assert (record.examined, record.conclusive, record.target_effect is None) == (0, False, False)
 
 
 def test_one_hidden_layer_is_skipped(tmp_path: Path) -> None:

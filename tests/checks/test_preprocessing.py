@@ -28,7 +28,7 @@ from mulligan.evidence import mcnemar_p
 from mulligan.evidence.generators import load_generator
 from mulligan.networks import ArrayInput, ImageInput, Network
 from mulligan.records import Finding
-from mulligan.runs import Context
+from mulligan.runs import Budget, Context
 
 
 def grey(mean: float, std: float) -> ImageInput:
@@ -116,6 +116,18 @@ def test_few_labels_are_inconclusive(tmp_path: Path) -> None:
     assert (outcome.findings, len(outcome.leads), outcome.record.conclusive) == ((), 1, False)
     right = CHECK.run(subject(normalised(0, SIGNED), tmp_path / "right", input=SIGNED, n=30))
     assert (right.findings, right.leads, right.record.conclusive) == ((), (), False)
+
+
+def test_what_the_budget_did_not_buy_is_not_said_to_lack_labels(tmp_path: Path) -> None:
+    given = subject(normalised(0, UNIT), tmp_path)
+    poor = replace(given, budget=Budget(600, recorded={"preprocessing/examples a preparation": 19}))
+    record = CHECK.run(poor).record
+    assert not record.conclusive
+    assert "the budget bought 19 labelled examples a preparation and 20 are needed" in record.why
+    bare = subject(normalised(0, UNIT), tmp_path / "bare", labelled=False)
+    assert "no label is known" in CHECK.run(bare).record.why
+    few = subject(normalised(0, UNIT), tmp_path / "few", n=30)
+    assert "labelled examples are there to search on" in CHECK.run(few).record.why
 
 
 def test_another_preparation_that_answers_no_better_is_a_lead(tmp_path: Path) -> None:

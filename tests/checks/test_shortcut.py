@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mulligan.checks.subgroup_failure import CHECK as SUBGROUP
 from mulligan.checks.subgroup_failure import as_generator, clear
 from mulligan.evidence.generators import load_generator
 from mulligan.networks import ImageInput
+from mulligan.runs import Budget
 
 UNIT = ImageInput(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,))
 COLOUR = ImageInput(size=(8, 8), channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -94,6 +96,14 @@ def test_too_little_data_is_inconclusive(check, tmp_path: Path) -> None:
     outcome = check.run(subject(failing(), tmp_path, n=30))
     assert not outcome.record.conclusive
     assert outcome.findings == ()
+
+
+def test_pictures_that_the_budget_did_not_buy_are_the_reason(tmp_path: Path) -> None:
+    given = subject(normalised(0, UNIT), tmp_path)
+    poor = replace(given, budget=Budget(600, recorded={"shortcut/pictures": 20}))
+    record = SHORTCUT.run(poor).record
+    assert not record.conclusive
+    assert "The budget bought 20 of 60 pictures" in record.why
 
 
 # -- their parts

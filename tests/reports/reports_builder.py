@@ -86,6 +86,7 @@ def finding(**changes: Any) -> Finding:
         baseline=share(0.41, 60),
         p=0.0001,
         p_adjusted=0.0004,
+        corrected_for=4,
         causal=Causal(
             edit="Project the direction of units 12 and 40 out of blocks.5.",
             before=share(0.93),
@@ -106,6 +107,7 @@ def checks() -> tuple[CheckRecord, ...]:
             name="conjunction",
             status="ran",
             why="One pair of classes is answered as a third.",
+            about="Two classes shown together are answered as an unrelated third.",
             seconds=31.2,
             examined=45,
             calibration=Calibration(kind="within-network", n=40),
@@ -116,13 +118,19 @@ def checks() -> tuple[CheckRecord, ...]:
             name="head-edit",
             status="ran",
             why="No row of the head stands out.",
+            about="A row of the last layer was tampered with.",
             seconds=2.4,
             examined=10,
             calibration=Calibration(kind="shipped bank (borrowed)", n=99),
             smallest_effect=share(0.1, 40),
             target_effect=0.2,
         ),
-        CheckRecord(name="preprocessing", status="skipped", why="The input spec was given on the command line."),
+        CheckRecord(
+            name="preprocessing",
+            status="skipped",
+            why="The input spec was given on the command line.",
+            about="Inputs are not prepared as they were in training.",
+        ),
     )
 
 

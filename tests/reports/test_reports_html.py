@@ -134,7 +134,7 @@ def test_it_says_what_was_found(run: Path) -> None:
         "F1 (high): Images that hold both a dress and a sneaker are answered 'bag'.",
         "0.930 [0.889, 0.971] fraction of images, n = 150",
         "0.060 [0.022, 0.098] fraction of images, n = 150",
-        "p = 0.0001; after correction for all claims tested, p = 0.0004.",
+        "p = 0.0001; after Holm's correction over this check's 4 claims, p = 0.0004.",
         "high severity",
         "confidence 0.95",
         "Project the direction of units 12 and 40 out of blocks.5.",

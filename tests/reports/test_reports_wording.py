@@ -7,7 +7,17 @@ import dataclasses
 import reports_builder as builder
 
 from mulligan.records import CheckRecord, DataRecord, Findings, NetworkRecord, Quantity
-from mulligan.reports.wording import borrowed, decide, how_hard, open_reason, sensitivity, state, who_can_tell
+from mulligan.reports.wording import (
+    borrowed,
+    decide,
+    how_hard,
+    open_reason,
+    p_text,
+    sensitivity,
+    smallest_text,
+    state,
+    who_can_tell,
+)
 
 WEAKEST = Quantity(value=0.2, unit="times", low=0.1, high=0.2, level=0.8, n=20)
 
@@ -90,3 +100,35 @@ def test_what_reached_its_power_is_not_said_to_have_missed_it() -> None:
     weak = check("shortcut", conclusive=False, target_effect=0.1)
     assert open_reason(weak) == "ran, and did not reach the power that it promises."
     assert decide(builder.inconclusive()).verdict == "inconclusive"
+
+
+def test_a_p_says_over_which_claims_it_was_corrected() -> None:
+    one = builder.finding(p=0.01, p_adjusted=0.02, corrected_for=2)
+    assert p_text(one) == "p = 0.01; after Holm's correction over this check's 2 claims, p = 0.02."
+    old = dataclasses.replace(one, corrected_for=None)
+    assert p_text(old) == "p = 0.01; after Holm's correction over the claims that this check froze, p = 0.02."
+    assert "this one claim" in p_text(dataclasses.replace(one, p_adjusted=0.01, corrected_for=1))
+    alone = dataclasses.replace(one, p_adjusted=None, corrected_for=None)
+    assert p_text(alone) == "p = 0.01, corrected for no other claim."
+    assert p_text(dataclasses.replace(one, p=None)) == "No p-value applies."
+
+
+def test_few_trials_are_counted_and_said_to_be_few() -> None:
+    two = check("exclusion", caught=fraction(2, 2))
+    said = sensitivity(two)
+    assert said.startswith("target 0.3: reached, caught in 2 of 2 trials (the true share may be from 0.16 to 1.00")
+    assert said.endswith("so few trials allow little to be said")
+    assert "so few" not in sensitivity(check("conjunction", caught=fraction(16, 16)))
+    assert sensitivity(check("old")) == "target 0.3: reached, caught in at least 80 % of 20 trials"
+
+
+def test_a_grade_is_no_interval() -> None:
+    said = smallest_text(WEAKEST)
+    assert said == "0.2 times; the next weaker one, 0.1, was not caught often enough"
+    assert smallest_text(dataclasses.replace(WEAKEST, low=0.0)) == "0.2 times, the weakest that was tried"
+    assert smallest_text(builder.share(0.2)).startswith("0.20 [0.14, 0.26] fraction")
+
+
+def fraction(hits: int, n: int) -> Quantity:
+    low, high = {2: (0.158, 1.0), 16: (0.794, 1.0)}[n]
+    return Quantity(value=hits / n, unit="of trials", low=low, high=high, n=n)

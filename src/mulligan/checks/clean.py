@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from ..datasets import Dataset, batches
 from ..evidence import FEWEST_SOURCES, excess_p, sources
 from ..networks import Network
-from ..records import BadInput, Quantity, Site
+from ..records import BadInput, Site
 from ..runs import Context, Piece, Result, generator
 from .check import Subject
+from .power import Power, weakest
 
 #: Principal components of the features that the probe reads.
 COMPONENTS = 24
@@ -219,23 +220,19 @@ def able(seen: Seen) -> list[int]:
 
 def smallest_share(
     placebo: Sequence[np.ndarray], unit: str, seed: int, *, claims: int = MOST_CLAIMS, grades: Sequence[float] = GRADES
-) -> Quantity | None:
+) -> Power | None:
     """The least share of a class's examples that, when struck at random, the check's test catches in 80 % of classes.
 
     Args:
         placebo: for each class, [sources], what its examples show by themselves, from 0 to 1.
         claims: Holm's worst case: as many claims as may be frozen, and this one the last to be rejected.
     """
-    least: float | None = None
-    for grade in sorted(grades, reverse=True):
-        caught = 0
+
+    def caught(grade: float) -> list[bool]:
+        out = []
         for number, values in enumerate(placebo):
             struck = generator(seed, "power", number, str(grade)).random(len(values)) < grade
-            caught += excess_p(np.maximum(values, struck), values) * claims <= 0.05
-        if not placebo or caught < 0.8 * len(placebo):
-            break
-        least = grade
-    if least is None:
-        return None
-    below = max((grade for grade in grades if grade < least), default=0.0)
-    return Quantity(value=least, unit=unit, low=below, high=least, level=0.8, n=len(placebo))
+            out.append(excess_p(np.maximum(values, struck), values) * claims <= 0.05)
+        return out
+
+    return weakest(grades, caught, unit)

@@ -192,7 +192,7 @@ def tested(
         evidence = Evidence(
             effect=bounded_mean(now, unit, 0, 1),
             placebo=bounded_mean(placebo, f"{unit}, by a probe of the same features", 0, 1),
-            p=p, p_adjusted=adjusted, causal=causal,
+            p=p, p_adjusted=adjusted, corrected_for=len(ps), causal=causal,
         )  # fmt: skip
         plain = not margin or clear_as_genuine(clear, labels, network, claim.source, claim.target) >= LEAST_MARGIN
         caused = placebo.sum() <= 0.5 * now.sum() and control.sum() >= 0.75 * now.sum()

@@ -24,9 +24,10 @@ from ..networks import ImageInput, Network
 from ..records import Calibration, CheckRecord, Claim, Evidence, Finding, Quantity, Where
 from ..runs import Context, Piece, Result, generator
 from .check import Needs, Outcome, Subject
-from .maximizing import BATCH, maximised, peaks_on, preactivations
+from .maximizing import BATCH, maximised, peaks_on, preactivations, too_few_units
 from .pixels import pictures, taken
 from .planted_unit import subject_context
+from .power import Power, weakest
 
 #: A unit is named as a lead from this score on (robust deviations in its layer, beyond what a layer's extreme has).
 LEAD = 3.0
@@ -87,10 +88,10 @@ class ForgedVisualization:
         price = subject.seconds_an_example * 3 * STEPS * STARTS
         n = subject.budget.buy("forged-visualization/units", sum(sizes), price, share=self.needs.share)
         if n < FEWEST_BOUGHT:
-            why = f"The budget bought {n} of {sum(sizes)} units: too few to tell whether one stands apart."
             record = CheckRecord(
-                name=self.name, status="ran", why=why, seconds=time.monotonic() - began, conclusive=False
-            )
+                name=self.name, status="ran", why=too_few_units(n, sum(sizes)), seconds=time.monotonic() - began,
+                target_effect=TARGET_EFFECT, conclusive=False,
+            )  # fmt: skip
             return Outcome(record=record)
         done: list[Paths] = []
         for (before, site), size in reversed(list(zip(pairs, sizes, strict=True))):
@@ -105,9 +106,11 @@ class ForgedVisualization:
         leads = tuple(self._lead(*one) for one in found[:3] if one[0] >= LEAD)
         sites = ", ".join(one.site for one in done) or "none"
         record = CheckRecord(
-            name=self.name, status="ran", why=f"{examined} units of {sites} were maximised; {len(leads)} stand apart.",
+            name=self.name, status="ran", why=f"{examined} units of {sites} were maximised; {len(leads)} stand apart."
+            + (f" The budget bought {examined} of {sum(sizes)} units." if examined < sum(sizes) else ""),
             seconds=time.monotonic() - began, examined=examined,
-            calibration=Calibration(kind="within-network", n=examined), smallest_effect=power,
+            calibration=Calibration(kind="within-network", n=examined),
+            smallest_effect=power and power.smallest, caught=power and power.caught,
             target_effect=TARGET_EFFECT, scores={self.name: found[0][0]} if found else {},
             conclusive=examined == sum(sizes) and power is not None and power.value <= TARGET_EFFECT,
         )  # fmt: skip
@@ -199,23 +202,19 @@ def apart(paths: Paths) -> list[tuple[int, float, str]]:
     return out
 
 
-def smallest_share(done: list[Paths]) -> Quantity | None:
+def smallest_share(done: list[Paths]) -> Power | None:
     """The least share of a unit's synthetic path that, exchanged for another unit's, makes it stand apart in 80 %."""
-    least: float | None = None
     units = [(one, unit) for one in done for unit in range(0, len(one.likeness), max(1, len(one.likeness) // 16))]
-    for grade in reversed(GRADES):
-        caught = 0
+
+    def caught(grade: float) -> list[bool]:
+        out = []
         for one, unit in units:
             far = int(np.argmin(cosine(one.synthetic, np.repeat(one.natural[unit][None], len(one.synthetic), 0))))
             mixed = (1 - grade) * one.synthetic[unit] + grade * one.synthetic[far]
             likeness = one.likeness.copy()
             likeness[unit] = cosine(one.natural[unit][None], mixed[None])[0]
             changed = Paths(one.site, likeness, one.steadiness, one.natural, one.synthetic)
-            caught += apart(changed)[unit][1] >= LEAD
-        if not units or caught < 0.8 * len(units):
-            break
-        least = grade
-    if least is None:
-        return None
-    below = max((grade for grade in GRADES if grade < least), default=0.0)
-    return Quantity(value=least, unit="of a unit's synthetic path, exchanged", low=below, high=least, n=len(units))
+            out.append(apart(changed)[unit][1] >= LEAD)
+        return out
+
+    return weakest(GRADES, caught, "of a unit's synthetic path, exchanged")

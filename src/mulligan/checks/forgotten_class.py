@@ -18,6 +18,7 @@ from ..records import Calibration, CheckRecord, Claim, Evidence, Finding, Quanti
 from .check import Needs, Outcome, Subject
 from .clean import Seen, able, deserved, head_path, see, smallest_share
 from .deficits import MOST_FROZEN, SUSPECTED, Deficit, deficits, frozen, tested, without_head
+from .power import Power
 
 #: A suspect is named as a lead from this score on; 33 clean networks reached 0.1.
 LEAD = 0.3
@@ -63,11 +64,12 @@ class ForgottenClass:
         return Outcome(record=record, findings=tuple(findings), leads=leads)
 
     def _record(
-        self, began: float, why: str, examined: int, scores: dict[str, float], power: Quantity | None, conclusive: bool
+        self, began: float, why: str, examined: int, scores: dict[str, float], power: Power | None, conclusive: bool
     ) -> CheckRecord:
         return CheckRecord(
             name=self.name, status="ran", why=why, seconds=time.monotonic() - began, examined=examined,
-            calibration=Calibration(kind="within-network", n=examined), smallest_effect=power,
+            calibration=Calibration(kind="within-network", n=examined),
+            smallest_effect=power and power.smallest, caught=power and power.caught,
             target_effect=TARGET_EFFECT, conclusive=conclusive, scores=scores,
         )  # fmt: skip
 

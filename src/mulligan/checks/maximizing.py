@@ -77,3 +77,10 @@ def maximised(
         moved = (x + size * slope.sign().nan_to_num().to(x)).clamp(0, 1)
         x = moved if mask is None else x * (1 - mask) + moved * mask
     return x.detach()
+
+
+def too_few_units(bought: int, wanted: int) -> str:
+    """Why so few units as the budget bought say nothing."""
+    if not bought:
+        return f"The budget bought none of {wanted} units."
+    return f"The budget bought {bought} of {wanted} units: too few to tell whether one stands apart."

@@ -26,7 +26,7 @@ from ..records import Calibration, Causal, CheckRecord, Claim, Evidence, Finding
 from ..runs import Context, Piece, Result, generator
 from .check import Needs, Outcome, Subject
 from .deficits import LEAST_MARGIN, leads
-from .maximizing import BATCH, maximised, peaks_on, preactivations
+from .maximizing import BATCH, maximised, peaks_on, preactivations, too_few_units
 from .pixels import pictures
 from .planted_patch import Cap
 
@@ -97,10 +97,10 @@ class PlantedUnit:
         price = subject.seconds_an_example * (3 * STEPS + 2)
         n = subject.budget.buy("planted-unit/units", wanted, price, share=self.needs.share)
         if n < FEWEST_BOUGHT:
-            why = f"The budget bought {n} of {wanted} units: too few to tell whether one stands apart."
             record = CheckRecord(
-                name=self.name, status="ran", why=why, seconds=time.monotonic() - began, conclusive=False
-            )
+                name=self.name, status="ran", why=too_few_units(n, wanted), seconds=time.monotonic() - began,
+                target_effect=TARGET_EFFECT, conclusive=False,
+            )  # fmt: skip
             return Outcome(record=record)
         for site in reversed(sites):
             count = min(self._width(subject, site), MOST_UNITS, n - len(units))
@@ -116,7 +116,8 @@ class PlantedUnit:
             name=self.name, status="ran", seconds=time.monotonic() - began, examined=len(units),
             why=f"{len(units)} of {wanted} units of {', '.join(sites)} were maximised; unit {best.unit} of {best.site} "
             f"is driven by clean data {best.quiet:.2f} times as far as is typical there, and commands "
-            f"{best.command:.2f} median margins.",
+            f"{best.command:.2f} median margins."
+            + ("" if bought else f" The budget did not buy the other {wanted - len(units)} units."),
             calibration=Calibration(kind="within-network", n=len(units)), smallest_effect=power,
             target_effect=TARGET_EFFECT, scores={self.name: float(best.score)},
             conclusive=bought and power is not None and power.value <= TARGET_EFFECT,
@@ -198,7 +199,7 @@ class PlantedUnit:
         evidence = Evidence(
             effect=bounded_mean(hit["patched"], unit_of, 0, 1),
             placebo=bounded_mean(hit["placebo"], f"{unit_of}, the patch's pixels shuffled", 0, 1),
-            baseline=plain, p=p, p_adjusted=p, causal=causal,
+            baseline=plain, p=p, p_adjusted=p, corrected_for=1, causal=causal,
         )  # fmt: skip
         proven = p <= 0.05 and clear and bool(caused) and kept >= 0.95
         severity = "high" if proven else "low"
@@ -263,4 +264,4 @@ def smallest_command(units: list[Unit]) -> Quantity | None:
     if least is None or not units:
         return None
     unit = "median margins commanded by a silent unit"
-    return Quantity(value=least, unit=unit, low=GRADES[max(GRADES.index(least) - 1, 0)], high=least, n=len(units))
+    return Quantity(value=least, unit=unit, n=len(units))

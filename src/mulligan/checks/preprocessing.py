@@ -122,8 +122,20 @@ class Preprocessing:
         if effect is not None:
             why += ", or is answered rightly more often."
             return self._outcome(began, why, ways, effect, score, conclusive=effect.value <= TARGET_EFFECT)
-        why += "; answers could not be compared, since too few labels are known."
+        why += f"; answers could not be compared, since {self._incomparable(subject, rows, search[n:], test)}."
         return self._outcome(began, why, ways, None, score, conclusive=False)
+
+    def _incomparable(self, subject: Subject, rows: list[int], unbought: list[int], test: list[int]) -> str:
+        """Why answers on these examples of the search half say nothing."""
+        known, more, held = (int((subject.labels[part] >= 0).sum()) for part in (rows, unbought, test))
+        if not known + more + held:
+            return "no label is known"
+        if known >= FEWEST_SOURCES and held >= FEWEST_SOURCES:
+            return "so few examples could prove no loss, however large"
+        if known < FEWEST_SOURCES <= known + more:
+            return f"the budget bought {known} labelled examples a preparation and {FEWEST_SOURCES} are needed"
+        few = f"only {known + more} labelled examples are there to search on and {held} to confirm on"
+        return f"{few}, and {FEWEST_SOURCES} of each are needed"
 
     def _try(self, subject: Subject, way: Preparation, rows: list[int], norms: list[str]) -> Tried:
         arguments = {"indices": rows, "norms": norms, "batch": subject.batch}
@@ -175,7 +187,7 @@ class Preprocessing:
         evidence = Evidence(
             effect=fraction(gained, len(rows), "fraction of images answered right only with the other preparation"),
             placebo=fraction(lost, len(rows), "fraction of images answered right only with the given preparation"),
-            baseline=ratio, p=p, p_adjusted=p,
+            baseline=ratio, p=p, p_adjusted=p, corrected_for=1,
             causal=Causal(
                 edit=f"prepare inputs with {name} instead; undone, the errors are back",
                 before=fraction(int(was.sum()), len(rows), right), after=fraction(int(now.sum()), len(rows), right),

@@ -21,6 +21,7 @@ from ..records import Calibration, CheckRecord, Claim, Evidence, Finding, Quanti
 from ..runs import generator
 from .check import Needs, Outcome, Subject
 from .clean import layers_run
+from .power import Power, weakest
 
 #: A layer is named as a lead from this score on; clean networks were seen up to 0.08.
 LEAD = 0.15
@@ -97,7 +98,8 @@ class Pruned:
         record = CheckRecord(
             name=self.name, status="ran", seconds=time.monotonic() - began, examined=len(found), basis="weights",
             why=f"{len(found)} layers looked at; most of all, of {worst.path}, {worst.sentence} ({worst.score:.2f}).",
-            calibration=Calibration(kind="within-network", n=len(found)), smallest_effect=power,
+            calibration=Calibration(kind="within-network", n=len(found)),
+            smallest_effect=power and power.smallest, caught=power and power.caught,
             target_effect=TARGET_EFFECT, conclusive=power is not None and power.value <= TARGET_EFFECT,
             scores={self.name: float(worst.score)},
         )  # fmt: skip
@@ -206,21 +208,12 @@ def norms_silenced(network: Network) -> list[Thinning]:
     return out
 
 
-def smallest_share(weights: dict[str, np.ndarray], seed: int) -> Quantity | None:
+def smallest_share(weights: dict[str, np.ndarray], seed: int) -> Power | None:
     """The least share of a layer's smallest weights that, when set to zero, gives a lead in 80 % of layers."""
     layers = [sample(matrix, seed)[:2000] for matrix in list(weights.values())[:6]]
-    least: float | None = None
-    for grade in reversed(GRADES):
-        caught = 0
-        for sizes in layers:
-            thinned = np.where(sizes < np.quantile(sizes, grade), 0.0, sizes)
-            spike, kink = unsmooth(thinned)
-            caught += max(spike, 2 * kink) >= LEAD
-        if caught < 0.8 * len(layers):
-            break
-        least = grade
-    if least is None:
-        return None
-    below = max((grade for grade in GRADES if grade < least), default=0.0)
-    unit = "of a layer's weights, the smallest, set to zero"
-    return Quantity(value=least, unit=unit, low=below, high=least, level=0.8, n=len(layers))
+
+    def caught(grade: float) -> list[bool]:
+        found = [unsmooth(np.where(sizes < np.quantile(sizes, grade), 0.0, sizes)) for sizes in layers]
+        return [max(spike, 2 * kink) >= LEAD for spike, kink in found]
+
+    return weakest(GRADES, caught, "of a layer's weights, the smallest, set to zero")

@@ -133,15 +133,17 @@ class Shortcut:
         frozen = [best] if score >= LEAD and best.hangs >= LEAST_HANGS else []
         findings, shown, placebos = self._confirm(subject, cues, frozen, runner_up)
         power = smallest_share(placebos, "fraction of other classes' images turned by a cue", subject.seed, claims=1)
-        cue = cues[best.cue]
+        cue, short = cues[best.cue], len(rows) < len(search)
         record = CheckRecord(
             name=self.name, status="ran", seconds=time.monotonic() - began, examined=len(drives),
             why=f"{len(cues)} cues laid on {len(rows)} pictures; {cue.name} drives '{subject.classes[best.target]}' by "
             f"{best.excess:.2f} beyond cues like it (any other class is driven by {runner_up.excess:.2f} at most), and "
-            f"the class hangs on it by {best.hangs:.2f}.",
-            calibration=Calibration(kind="within-network", n=len(cues)), smallest_effect=power,
+            f"the class hangs on it by {best.hangs:.2f}."
+            + (f" The budget bought {len(rows)} of {len(search)} pictures: a cue may be missed." if short else ""),
+            calibration=Calibration(kind="within-network", n=len(cues)),
+            smallest_effect=power and power.smallest, caught=power and power.caught,
             target_effect=TARGET_EFFECT, scores={self.name: float(score)},
-            conclusive=power is not None and power.value <= TARGET_EFFECT and len(rows) == len(search),
+            conclusive=power is not None and power.value <= TARGET_EFFECT and not short,
         )  # fmt: skip
         return Outcome(record=record, findings=tuple(findings), leads=tuple(shown if not findings else ()))
 
@@ -190,7 +192,7 @@ class Shortcut:
             )  # fmt: skip
             evidence = Evidence(
                 effect=bounded_mean(hit, unit, 0, 1), placebo=bounded_mean(other, f"{unit}, under the placebo", 0, 1),
-                p=p, p_adjusted=adjusted, causal=causal,
+                p=p, p_adjusted=adjusted, corrected_for=len(ps), causal=causal,
             )  # fmt: skip
             proven = bool(adjusted <= 0.05 and clear and hangs >= LEAST_HANGS and m >= FEWEST_SOURCES)
             number = len(out[0]) + len(out[1])

@@ -111,7 +111,8 @@ class SubgroupFailure:
             name=self.name, status="ran", seconds=time.monotonic() - began, examined=len(everything),
             why=f"{len(everything)} slices; worst are pictures of '{subject.classes[best.source]}' that are {word}: "
             f"{best.natural:.2f} more clear errors than the rest, {best.rendered:.2f} by rendering.",
-            calibration=Calibration(kind="within-network", n=len(everything)), smallest_effect=power,
+            calibration=Calibration(kind="within-network", n=len(everything)),
+            smallest_effect=power and power.smallest, caught=power and power.caught,
             target_effect=TARGET_EFFECT, scores={self.name: float(best.score)},
             conclusive=power is not None and power.value <= TARGET_EFFECT,
         )  # fmt: skip
@@ -190,7 +191,7 @@ class SubgroupFailure:
             evidence = Evidence(
                 effect=bounded_mean(hit, unit, 0, 1),
                 placebo=bounded_mean(strange, "fraction of other classes' images answered wrong, rendered alike", 0, 1),
-                p=p, p_adjusted=adjusted, causal=causal,
+                p=p, p_adjusted=adjusted, corrected_for=len(ps), causal=causal,
             )  # fmt: skip
             wrong = leads(laid[mine])[hit > 0]
             right = leads(plain)[plain.argmax(1) == labels]

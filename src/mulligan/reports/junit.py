@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 from ..records import CheckRecord, Finding
 from .reading import Stored, read_run
-from .text import quantity_text, visible
-from .wording import Decision, decide, finding_text, is_open, open_reason, sensitivity
+from .text import visible
+from .wording import Decision, decide, finding_text, is_open, open_reason, sensitivity, smallest_text
 from .writing import write_atomically
 
 
@@ -99,7 +99,7 @@ def _case(
         ElementTree.SubElement(case, "skipped", message=_attribute(check.why or "does not apply"))
     lines = [
         f"examined {check.examined}",
-        f"smallest effect: {quantity_text(check.smallest_effect)}",
+        f"smallest effect: {smallest_text(check.smallest_effect)}",
         sensitivity(check),
     ]
     lines.append(f"calibrated on: {check.calibration.kind}, n = {check.calibration.n}")

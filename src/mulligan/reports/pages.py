@@ -75,7 +75,7 @@ def environment() -> Environment:
     env.filters.update(
         bounded=bounded, brief=brief, whole=whole, css=css, listed=listed, shown=shown, number=number, token=token,
         source_name=wording.source_name, check_state=wording.state, sensitivity=wording.sensitivity,
-        borrowed=wording.borrowed,
+        borrowed=wording.borrowed, p_text=wording.p_text, weaker=wording.weaker, graded=wording.is_graded,
     )  # fmt: skip
     env.globals.update(
         plural=plural, panels=charts.panels, reliability_points=charts.reliability_points,

@@ -9,6 +9,8 @@ from ..records.findings import Basis
 from .text import number, plural, quantity_text
 
 _RANK = {"low": 0, "medium": 1, "high": 2}
+#: Fewer trials than this, of which not surely half were caught, are said to be few.
+FEW_TRIALS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +139,40 @@ def sensitivity(check: CheckRecord) -> str:
     target = number(check.target_effect)
     if check.smallest_effect is None:
         return f"target {target}: whether it was reached was not measured"
-    if check.smallest_effect.value <= check.target_effect:
-        return f"target {target}: reached"
-    return f"target {target}: not reached"
+    reached = check.smallest_effect.value <= check.target_effect
+    return f"target {target}: {'reached' if reached else 'not reached'}{_trials(check)}"
+
+
+def _trials(check: CheckRecord) -> str:
+    """In how many trials the smallest effect was caught, and what so many allow; empty where it was not tried."""
+    smallest, caught = check.smallest_effect, check.caught
+    if caught is None or caught.n is None or caught.low is None or caught.high is None:
+        if smallest is None or not is_graded(smallest):
+            return ""
+        return f", caught in at least 80 % of {plural(smallest.n or 0, 'trial')}"
+    hits = number(round(caught.value * caught.n))
+    share = f"the true share may be from {number(caught.low, 2)} to {number(caught.high, 2)}"
+    few = ": so few trials allow little to be said" if caught.n < FEW_TRIALS and caught.low <= 0.5 else ""
+    return f", caught in {hits} of {plural(caught.n, 'trial')} ({share}, exact 95 % interval){few}"
+
+
+def is_graded(smallest: Quantity) -> bool:
+    """Whether a smallest effect is a grade that was tried, its `low` the next weaker one, and no interval."""
+    return smallest.level != 0.95 and smallest.high == smallest.value
+
+
+def smallest_text(smallest: Quantity | None) -> str:
+    """A check's smallest effect as plain text: a grade is not written as an estimate with an interval."""
+    if smallest is None or not is_graded(smallest):
+        return quantity_text(smallest)
+    return f"{number(smallest.value)} {smallest.unit}{weaker(smallest)}"
+
+
+def weaker(smallest: Quantity) -> str:
+    """What is said of the next weaker grade."""
+    if smallest.low is None or smallest.low in (0.0, 1.0):
+        return ", the weakest that was tried"
+    return f"; the next weaker one, {number(smallest.low)}, was not caught often enough"
 
 
 def borrowed(check: CheckRecord) -> str:
@@ -210,13 +243,27 @@ def source_name(source: Source) -> str:
     return source
 
 
+def p_text(finding: Finding) -> str:
+    """A finding's p before and after correction, and over which claims it was corrected."""
+    if finding.p is None:
+        return "No p-value applies."
+    if finding.p_adjusted is None:
+        return f"p = {number(finding.p)}, corrected for no other claim."
+    family = "the claims that this check froze"
+    if finding.corrected_for is not None:
+        family = f"this check's {plural(finding.corrected_for, 'claim')}" if finding.corrected_for > 1 else ""
+    if not family:
+        return f"p = {number(finding.p)}; Holm's correction was over this one claim, and leaves it as it is."
+    return f"p = {number(finding.p)}; after Holm's correction over {family}, p = {number(finding.p_adjusted)}."
+
+
 def finding_text(finding: Finding) -> str:
     """A finding's measures and what to do, as lines of plain text."""
     lines = [finding.claim]
     lines.append(f"Effect: {quantity_text(finding.effect)}")
     lines.append(f"Placebo: {quantity_text(finding.placebo)}")
     lines.append(f"Black-box baseline: {quantity_text(finding.baseline)}")
-    lines.append(f"p = {number(finding.p)}; adjusted p = {number(finding.p_adjusted)}")
+    lines.append(p_text(finding))
     if finding.causal is not None:
         causal = finding.causal
         lines.append(f"Causal test: {causal.edit}")

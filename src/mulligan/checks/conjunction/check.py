@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...evidence import FEWEST_SOURCES, excess_p, holm
-from ...records import Calibration, CheckRecord, CoverageLine, Finding, Illusion, Noted, Quantity, Trigger
+from ...records import Calibration, CheckRecord, CoverageLine, Finding, Illusion, Noted, Trigger
 from ...runs import generator
 from ..check import Needs, Outcome, Subject
 from ..composites import APART, LAYOUTS
@@ -270,7 +270,7 @@ class _Inquiry:
         return [
             Tested(
                 look.suspect, look.first, look.second, page, reading, look.reading.strength, p, adjusted, base,
-                self.referred,
+                self.referred, len(frozen),
             )
             for look, page, reading, p, adjusted, base in zip(
                 frozen, pages, readings, ps, holm(ps), bases, strict=True
@@ -354,7 +354,7 @@ class _Inquiry:
         findings: Sequence[Finding] = (),
         leads: Sequence[Finding] = (),
         illusions: Sequence[Illusion] = (),
-        effect: Quantity | None = None,
+        effect: Power | None = None,
         coverage: tuple[CoverageLine, ...] = (),
         frozen: int = 0,
         score: float = 0.0,
@@ -366,7 +366,8 @@ class _Inquiry:
             seconds=time.monotonic() - began,
             examined=examined,
             calibration=Calibration(kind="within-network", n=frozen),
-            smallest_effect=effect,
+            smallest_effect=effect and effect.smallest,
+            caught=effect and effect.caught,
             target_effect=TARGET_EFFECT,
             conclusive=conclusive,
             scores={"conjunction": score},

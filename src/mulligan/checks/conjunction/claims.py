@@ -39,7 +39,7 @@ class Tested:
     Attributes:
         strength: how clear it was on the search half. baseline: [pairs], whether the average of the answers to either
             picture alone would already be the target, or, with a reference network, how often that answers so.
-        referred: whether a reference network was asked.
+        referred: whether a reference network was asked. claims: how many Holm's correction was over, if it was tested.
     """
 
     suspect: Suspect
@@ -52,6 +52,7 @@ class Tested:
     p_adjusted: float
     baseline: Float[np.ndarray, " pairs"]
     referred: bool = False
+    claims: int | None = None
 
     @property
     def survives(self) -> bool:
@@ -207,13 +208,14 @@ def evidence(item: Tested, target: str, caused: Caused | None) -> Evidence:
     else:
         unit = f"fraction of pairs whose separate answers average to '{target}'"
         base = fraction(int(item.baseline.sum()), len(item.baseline), unit)
-    return evidence_of(item.reading, item.p, item.p_adjusted, base, target, caused)
+    return evidence_of(item.reading, (item.p, item.p_adjusted, item.claims), base, target, caused)
 
 
 def evidence_of(
-    reading: Reading, p: float, p_adjusted: float, base: Quantity | None, target: str, caused: Caused | None
+    reading: Reading, tested: tuple[float, float, int | None], base: Quantity | None, target: str, caused: Caused | None
 ) -> Evidence:
-    """Effect, placebo and causal test of a claim on composites."""
+    """Effect, placebo and causal test of a claim on composites; `tested`: p, p after Holm, and over how many claims."""
+    p, p_adjusted, claims = tested
     return Evidence(
         effect=bounded_mean(reading.triggered, f"fraction of composites answered '{target}'", 0, 1),
         placebo=bounded_mean(
@@ -222,6 +224,7 @@ def evidence_of(
         baseline=base,
         p=p,
         p_adjusted=p_adjusted,
+        corrected_for=claims,
         causal=caused.record if caused else None,
     )
 

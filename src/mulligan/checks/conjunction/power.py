@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ...evidence import excess_p
-from ...records import Quantity
 from ...runs import generator
 from ..check import Subject
 from ..composites import LAYOUTS
+from ..power import Power, weakest
 from .claims import DEFECT_MARGIN
 from .measuring import MOST_PAIRS, Sheet, Suspect, others, read, sheet
 from .search import Scored, rank, worth
@@ -29,7 +29,6 @@ GRADES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: How clearly an overlaid conjunction is answered, as a share of the genuine class's margin: planted ones were seen at
 #: 0.5 to 1.7 (contract, step 2).
 CLARITY = 0.6
-CAUGHT = 0.8
 #: A suspect that is weaker than this share of the best is not frozen: it is most likely the best one's shadow, and
 #: would cost it power.
 SHADOW = 0.4
@@ -59,7 +58,7 @@ def smallest_effect(
     border: Sequence[int],
     frozen: Sequence[float],
     looked: int,
-) -> Quantity | None:
+) -> Power | None:
     """The least share of composites, among GRADES, from which on at least 80 % of overlaid conjunctions are caught.
 
     Args:
@@ -93,21 +92,7 @@ def smallest_effect(
             suspect = Suspect(int(i), int(j), int(target), _SHOWN_IN)
             for grade in GRADES:
                 outcomes[grade].append(_caught(trials, suspect, page, values, grade))
-    return least_caught(outcomes, "fraction of composites that show it")
-
-
-def least_caught(outcomes: dict[float, list[bool]], unit: str) -> Quantity | None:
-    """The least of the grades from which on at least 80 % of trials were caught."""
-    grades = sorted(outcomes)
-    least: float | None = None
-    for grade in reversed(grades):
-        if not outcomes[grade] or np.mean(outcomes[grade]) < CAUGHT:
-            break
-        least = grade
-    if least is None:
-        return None
-    below = grades[grades.index(least) - 1] if least > grades[0] else 0.0
-    return Quantity(value=least, unit=unit, low=below, high=least, level=CAUGHT, n=len(outcomes[least]))
+    return weakest(GRADES, outcomes.__getitem__, "fraction of composites that show it")
 
 
 def _outside(subject: Subject, sides: Sequence[Side], i: int, j: int) -> list[int]:

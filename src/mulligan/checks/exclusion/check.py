@@ -57,6 +57,7 @@ class Looked:
 
     Attributes:
         partners: numbers of the sides beside which it shows. order: the only order in which it does, or None.
+        claims: how many Holm's correction was over, if it was tested.
     """
 
     suspect: Exclusion
@@ -67,6 +68,7 @@ class Looked:
     p: float = 1.0
     p_adjusted: float = 1.0
     baseline: Quantity | None = None
+    claims: int | None = None
 
     @property
     def score(self) -> float:
@@ -199,7 +201,8 @@ class _Inquiry:
                 base = fraction(round(float(hits.sum())), len(hits), unit)
             p = excess_p(reading.triggered, reading.placebo)
             out.append(replace(look, page=page, reading=reading, p=p, baseline=base))
-        return [replace(look, p_adjusted=p) for look, p in zip(out, holm([look.p for look in out]), strict=True)]
+        ps = holm([look.p for look in out])
+        return [replace(look, p_adjusted=p, claims=len(ps)) for look, p in zip(out, ps, strict=True)]
 
     # Results
     def _tell(
@@ -247,7 +250,7 @@ class _Inquiry:
         )
         return Finding.of(
             claim,
-            evidence_of(item.reading, item.p, item.p_adjusted, item.baseline, target, caused),
+            evidence_of(item.reading, (item.p, item.p_adjusted, item.claims), item.baseline, target, caused),
             severity="high" if item.reading.excess >= 0.5 else "medium",
             confidence=confidence_of(caused) if caused else None,
             action=action,
@@ -267,7 +270,7 @@ class _Inquiry:
 
     def _outcome(
         self, began: float, examined: int, why: str, conclusive: bool, *, findings: Sequence[Finding] = (),
-        leads: Sequence[Finding] = (), effect: Quantity | None = None, coverage: tuple[CoverageLine, ...] = (),
+        leads: Sequence[Finding] = (), effect: Power | None = None, coverage: tuple[CoverageLine, ...] = (),
         frozen: int = 0, score: float = 0.0,
     ) -> Outcome:  # fmt: skip
         if not conclusive:
@@ -279,7 +282,8 @@ class _Inquiry:
             seconds=time.monotonic() - began,
             examined=examined,
             calibration=Calibration(kind="within-network", n=frozen),
-            smallest_effect=effect,
+            smallest_effect=effect and effect.smallest,
+            caught=effect and effect.caught,
             target_effect=TARGET_EFFECT,
             conclusive=conclusive,
             scores={"exclusion": score},

@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from ...evidence import FEWEST_SOURCES, excess_p
-from ...records import Quantity
 from ...runs import generator
 from ..check import Subject
 from ..composites import LAYOUTS
 from ..conjunction.claims import DEFECT_MARGIN
 from ..conjunction.measuring import Sheet, read
-from ..conjunction.power import CLARITY, GRADES, least_caught, overlay
+from ..conjunction.power import CLARITY, GRADES, overlay
 from ..conjunction.sources import Side
 from ..conjunction.survey import Table, answer
+from ..power import Power, weakest
 from .measuring import FAMILIES, sheet
 from .search import Exclusion, partners, rank
 
@@ -31,7 +31,7 @@ def smallest_effect(
     genuine: Float[np.ndarray, " classes"],
     border: Sequence[int],
     frozen: int,
-) -> Quantity | None:
+) -> Power | None:
     """The least share of composites, among GRADES, from which on at least 80 % of overlaid exclusions are caught.
 
     Args:
@@ -61,7 +61,7 @@ def smallest_effect(
         at += len(page.shown)
         for grade in GRADES:
             outcomes[grade].append(_caught(subject, sides, survey, genuine, suspect, page, values, grade, frozen))
-    return least_caught(outcomes, "fraction of composites that show it")
+    return weakest(GRADES, outcomes.__getitem__, "fraction of composites that show it")
 
 
 def _caught(

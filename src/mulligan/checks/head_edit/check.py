@@ -76,7 +76,8 @@ class HeadEdit:
             shown = demonstrated(head, repairs, odd, search.known(), test.known(), subject.seed)
         adjusted = dict(zip(shown, holm([item.p for item in shown.values()]), strict=True))
         proven = [repair for repair in repairs if adjusted.get(repair.row, 1.0) <= 0.05]
-        findings = [self._finding(subject, r.row, odd, shown[r.row], adjusted[r.row]) for r in proven]
+        n = len(shown)
+        findings = [self._finding(subject, r.row, odd, shown[r.row], adjusted[r.row], n) for r in proven]
         # What stands apart only because of a row that was proven to be wrong (the one it was copied from) is explained.
         sound = without(head, proven)
         left = oddities(row_figures(sound, search), partners(sound)) if proven else odd
@@ -86,7 +87,7 @@ class HeadEdit:
             pair = {o.row} if o.other is None else {o.row, o.other}
             if not pair & told and o.row in {first.row for first in odd} and (o.figure != OUTRUN or o.row in weights):
                 both = shown.get(o.row), adjusted.get(o.row)
-                leads.append(self._finding(subject, o.row, left, *both, proven=False))
+                leads.append(self._finding(subject, o.row, left, *both, n, proven=False))
                 told |= pair
         best = back[0] if back else None
         if best is not None and best.score >= LEAD and best.row not in told:
@@ -101,7 +102,8 @@ class HeadEdit:
             name=self.name, status="ran", why=why, seconds=time.monotonic() - began, target_effect=TARGET_EFFECT,
             basis="weights" if search is None else "data",
             examined=len(head) * len(figures), calibration=Calibration(kind="within-network", n=len(head)),
-            smallest_effect=effect, conclusive=conclusive, scores={self.name: best.score if best is not None else 0.0},
+            smallest_effect=effect and effect.smallest, caught=effect and effect.caught, conclusive=conclusive,
+            scores={self.name: best.score if best is not None else 0.0},
         )  # fmt: skip
         return Outcome(record=record, findings=tuple(findings), leads=tuple(leads))
 
@@ -144,13 +146,13 @@ class HeadEdit:
         return Finding.of(claim, Evidence(effect=effect), severity="low", confidence=0.6, action=action)
 
     def _finding(
-        self, subject: Subject, row: int, odd: Sequence[Oddity], shown: Shown | None, p_adjusted: float | None, *,
-        proven: bool = True,
+        self, subject: Subject, row: int, odd: Sequence[Oddity], shown: Shown | None, p_adjusted: float | None,
+        claims: int, *, proven: bool = True,
     ) -> Finding:  # fmt: skip
         mine = [o for o in odd if row in (o.row, o.other)]
         name = _row_name(subject, row)
         twins = list(dict.fromkeys(x for o in mine if o.other is not None for x in (o.row, o.other) if x != row))
-        traits = "; ".join(f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.1e})" for o in mine)
+        traits = "; ".join(f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.3g})" for o in mine)
         if twins:
             traits += ". It is like the row for " + " and ".join(f"'{_row_name(subject, twin)}'" for twin in twins)
         sentence = f"The head's row for '{name}' stands apart from the others: {traits}."
@@ -161,7 +163,7 @@ class HeadEdit:
             action = f"Compare {place} with the checkpoint that you trained; if it changed unawares, do not ship this."
         where = Where(site=subject.network.head, rows=(row,) if proven else (row, *twins))
         claim = Claim(kind="head-edit", sentence=sentence, target=name, where=where)
-        evidence = Evidence(p=min(o.p for o in mine)) if shown is None else _evidence(shown, p_adjusted)
+        evidence = Evidence(p=min(o.p for o in mine)) if shown is None else _evidence(shown, p_adjusted, claims)
         severity = "low" if not proven or shown is None else "high" if shown.gain.mean() >= 0.3 else "medium"
         return Finding.of(claim, evidence, severity=severity, confidence=0.9 if proven else 0.3, action=action)
 
@@ -175,7 +177,7 @@ def _row_name(subject: Subject, row: int) -> str:
     return subject.network.input.tokens([row])[0] if isinstance(subject.network.input, TokenInput) else f"row {row}"
 
 
-def _evidence(shown: Shown, p_adjusted: float | None) -> Evidence:
+def _evidence(shown: Shown, p_adjusted: float | None, claims: int) -> Evidence:
     unit = "of the images concerned, right after the repair minus right before"
     part, whole = "fraction of the images concerned answered right", "fraction of all test images answered right"
     before, after, n = shown.everywhere
@@ -191,7 +193,8 @@ def _evidence(shown: Shown, p_adjusted: float | None) -> Evidence:
     if len(shown.placebo):
         placebo = bounded_mean(shown.placebo, f"{unit}, for the best of the rows that do not stand apart", -1, 1)
     return Evidence(
-        effect=bounded_mean(shown.gain, unit, -1, 1), placebo=placebo, p=shown.p, p_adjusted=p_adjusted, causal=causal,
+        effect=bounded_mean(shown.gain, unit, -1, 1), placebo=placebo, p=shown.p, p_adjusted=p_adjusted,
+        corrected_for=None if p_adjusted is None else claims, causal=causal,
         baseline=fraction(n - before, n, "fraction of all test images answered wrongly: what accuracy alone shows"),
     )  # fmt: skip
 

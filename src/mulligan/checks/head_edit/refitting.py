@@ -11,9 +11,10 @@ from scipy import optimize, special
 
 from ...evidence import EXCESS, FEWEST_SOURCES, betting_p
 from ...networks import Network
-from ...records import BadInput, Quantity
+from ...records import BadInput
 from ...runs import generator
 from ..clean import Seen
+from ..power import Power, weakest
 from .rows import (
     ALPHA,
     FEWEST_ROWS,
@@ -259,7 +260,7 @@ def gain_of(before: Head, after: Head, row: int, test: Half) -> tuple[np.ndarray
     return np.bincount(cluster, weights=change, minlength=len(count)) / np.maximum(count, 1), concerned
 
 
-def smallest_factor(head: Head, figures: int, seed: int, apart: Sequence[int] = ()) -> Quantity | None:
+def smallest_factor(head: Head, figures: int, seed: int, apart: Sequence[int] = ()) -> Power | None:
     """The least factor among FACTORS from which on a row scaled by it is noticed, in at least 80 % of rows tried.
 
     Args:
@@ -275,9 +276,9 @@ def smallest_factor(head: Head, figures: int, seed: int, apart: Sequence[int] = 
     rows = rng.choice(len(head), min(20, len(head)), replace=False)
     plain, about = sizes(head)
     centre = head.weight.mean(0, dtype=np.float64)
-    least: float | None = None
-    for factor in reversed(FACTORS):
-        caught = 0
+
+    def caught(factor: float) -> list[bool]:
+        out = []
         for row in rows:
             moved = float(np.linalg.norm(head.weight[row].astype(np.float64) * factor - centre))
             grown = np.log(moved / max(about[row], 1e-12))  # a head of zeros has no size
@@ -285,12 +286,7 @@ def smallest_factor(head: Head, figures: int, seed: int, apart: Sequence[int] = 
             if beyond is not None:  # one row among so many does not move the fit
                 steps.append((beyond[others], np.log(factor)))
             changed = [values + step * (np.arange(len(head)) == row) for values, step in steps]
-            caught += any(int(row) in [r for r, _ in apart_in(values, ALPHA / figures)] for values in changed)
-        if caught < 0.8 * len(rows):
-            break
-        least = factor
-    if least is None:
-        return None
-    below = FACTORS[FACTORS.index(least) - 1] if least > FACTORS[0] else 1.0
-    unit = "times a row's own size, noticed"
-    return Quantity(value=least, unit=unit, low=below, high=least, level=0.8, n=len(rows))
+            out.append(any(int(row) in [r for r, _ in apart_in(values, ALPHA / figures)] for values in changed))
+        return out
+
+    return weakest(FACTORS, caught, "times a row's own size, noticed", nothing=1.0)

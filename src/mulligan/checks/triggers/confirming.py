@@ -29,7 +29,7 @@ class Tested:
     Attributes:
         rows: test examples. triggered, placebo: whether each is answered as the target, [n] of 0 and 1; the placebo is
             the family that explains most. margins: leads of the target on the triggered pictures, in genuine margins.
-        shown: the triggered pictures. worst: which placebo.
+        shown: the triggered pictures. worst: which placebo. claims: how many Holm's correction was over.
     """
 
     candidate: Candidate
@@ -42,6 +42,7 @@ class Tested:
     worst: str
     p: float
     p_adjusted: float
+    claims: int
 
     @property
     def survives(self) -> bool:
@@ -54,7 +55,7 @@ def confirm(subject: Subject, grounds: Grounds, candidates: Sequence[Candidate])
     measured = [_measure(subject, grounds, candidate) for candidate in candidates]
     ps = [excess_p(item[3], item[4]) for item in measured]
     return [
-        Tested(candidate, *item, p, adjusted)
+        Tested(candidate, *item, p, adjusted, len(ps))
         for candidate, item, p, adjusted in zip(candidates, measured, ps, holm(ps), strict=True)
     ]
 

@@ -40,7 +40,7 @@ def report(
     evidence = Evidence(
         effect=bounded_mean(item.triggered, unit, 0, 1),
         placebo=bounded_mean(item.placebo, f"{unit} under the worst placebo ({item.worst})", 0, 1),
-        p=item.p, p_adjusted=item.p_adjusted, causal=edited[0] if edited else None,
+        p=item.p, p_adjusted=item.p_adjusted, corrected_for=item.claims, causal=edited[0] if edited else None,
     )  # fmt: skip
     claim = Claim(
         kind=candidate.kind,

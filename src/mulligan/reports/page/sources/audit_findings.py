@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ....records import Finding
 from ...reading import Stored
-from ...wording import state
+from ...wording import is_graded, p_text, state
 from ..book import Book, Column
 from ..rows import Rows
 from .showing import plain
@@ -21,8 +22,10 @@ _FINDING = (
     Column("clean_before", "Clean, before", "quantity"), Column("clean_after", "Clean, after", "quantity"),
 )  # fmt: skip
 _CHECK = (
-    Column("name", "Check"), Column("state", "State"), Column("examined", "Examined", "number"),
-    Column("smallest", "Smallest effect caught", "quantity"), Column("target", "Promised", "number"),
+    Column("name", "Check"), Column("about", "Looks for"), Column("state", "State"),
+    Column("examined", "Examined", "number"), Column("smallest", "Smallest effect caught", "quantity"),
+    Column("caught", "Share of trials that caught it", "quantity"),
+    Column("target", "Promised", "number"),
     Column("seconds", "Seconds", "number", "s"), Column("why", "Why"),
 )  # fmt: skip
 
@@ -40,6 +43,7 @@ def add_findings(book: Book, stored: Stored, network: int, run: int) -> None:
             })  # fmt: skip
             every.append({
                 **book.placed(finding, stored), "run": run, "network": network, "lead": lead, "table": table,
+                "tested": p_text(finding),
             })  # fmt: skip
     if every:
         book.series["findings"] = every
@@ -50,9 +54,12 @@ def add_checks(book: Book, stored: Stored, run: int) -> None:
     """How hard each check looked."""
     rows = Rows(book, run, "checks", "Checks", _DOCUMENT, _CHECK)
     for check in stored.findings.checks:
-        smallest = plain(check.smallest_effect)
+        smallest = check.smallest_effect
+        if smallest is not None and is_graded(smallest):  # its ends are the grades that were tried, and no interval
+            smallest = replace(smallest, low=None, high=None)
         cells = [
-            check.name, state(check), check.examined, smallest, check.target_effect, check.seconds, check.why,
+            check.name, check.about, state(check), check.examined, plain(smallest), plain(check.caught),
+            check.target_effect, check.seconds, check.why,
         ]  # fmt: skip
         rows.add(check.name, cells)
     rows.enter()
