@@ -108,6 +108,12 @@ export function brief(text: string): string {
   return visible(text, 200);
 }
 
+/** A name whose spaces at its ends can be seen, as many tokens have one: "␣of". */
+export function spaced(text: string): string {
+  const [, before = "", inner = "", after = ""] = /^( *)([^]*?)( *)$/.exec(text) ?? [];
+  return brief("␣".repeat(before.length) + inner + "␣".repeat(after.length));
+}
+
 /** A token as shown: line ends and tabs as signs, other hidden characters as code points. */
 export function token(text: string): string {
   return text ? visible(text, 200).replaceAll("\n", "↵").replaceAll("\t", "⇥") : "(empty)";

@@ -312,7 +312,10 @@ def test_text_is_shown_with_the_weight_of_each_token(article: Page) -> None:
     assert example.tokens is not None
     shown = article.locator(".stage .tokens").first.locator("bdi")
     assert shown.count() == len(example.tokens)
-    assert {shown.nth(i).get_attribute("class") for i in range(shown.count())} <= {"hot", "cold"}
+    kinds = [shown.nth(i).get_attribute("class") or "" for i in range(shown.count())]
+    assert {kind.removesuffix(" peak") for kind in kinds} <= {"hot", "cold"}
+    assert example.weights is not None
+    assert [i for i, kind in enumerate(kinds) if "peak" in kind] == [example.weights.index(max(example.weights))]
 
 
 def test_a_table_is_sorted_searched_and_taken_away(large: Path, open_page: Opener) -> None:

@@ -30,6 +30,14 @@ export class Book {
     return this.classAt.get(key) ?? -1;
   }
 
+  /** The number of a class by its key, or by one that differs from it only in spaces at its ends; -1: none, or several. */
+  classNear(key: string): number {
+    const exact = this.class(key);
+    if (exact >= 0) return exact;
+    const found = this.index.classes.key.flatMap((one, i) => (one.trim() === key.trim() ? [i] : []));
+    return found.length === 1 ? found[0]! : -1;
+  }
+
   table(id: string): TableEntry | undefined {
     return this.index.tables.find((table) => table.id === id);
   }

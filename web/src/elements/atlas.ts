@@ -247,7 +247,7 @@ export class AtlasElement extends PageElement {
   /** What is in the cell that is pointed at or was chosen; of two networks, in both. */
   private said(entry: AtlasEntry): TemplateResult {
     const here = this.hovered ?? this.chosen;
-    return html`<aside class="followed cells" tabindex="0" aria-live="polite" aria-label="The cell that is pointed at">
+    return html`<aside class="followed cells ${here ? "" : "idle"}" tabindex="0" aria-live="polite" aria-label="The cell that is pointed at">
       ${here ? entry.panes.map((pane, k) => {
         const cell = this.planes[k]?.cell(here.cell.row, here.cell.column) ?? null;
         return html`<div class="cell-said"><canvas class="cell-picture" data-pane=${k} width="96" height="96" aria-hidden="true" hidden></canvas>

@@ -62,6 +62,7 @@ export function pushesOf(cell: AtlasCell): string {
 /** A zoom in a sentence. */
 export function captionOf(level: AtlasLevel): string {
   const parts = [`${plural(level.kept, "cell")} of ${level.side} x ${level.side}, ${number(level.drawn)} drawn.`];
+  if (level.drawn < level.kept) parts.push("A square is a cell that is not drawn: the larger, the more activations; those of one colour have one commonest label, which is named where you point (grey: no label is known).");
   if (level.thin) parts.push(`${plural(level.thin, "thin cell")} with ${plural(level.thin_activations, "activation")} left out.`);
   if (level.figures.length && !level.named) parts.push("No names are written on the map, since cells are no purer in labels than by chance.");
   if (level.why) parts.push(level.why);

@@ -10,6 +10,7 @@ import { Surface } from "./surface";
 
 const NAMES = 26; // in a window of 600 pixels
 const LONGEST = 18; // letters of a name
+const LEAST = 44; // pixels that a name may always have
 
 /** What is known of one zoom. `claims`: cells with a label, those that hold most of it first. */
 interface Known {
@@ -139,6 +140,7 @@ export class AtlasPlane extends Surface {
     const most = Math.max(6, Math.round(NAMES * Math.min(1, (side / 600) ** 2)));
     const claims = this.level.named ? (this.known.get(this.level)?.claims ?? []) : [];
     context.font = "600 12px system-ui, sans-serif";
+    const edge = (side * this.camera.zoom) / this.level.side;
     for (const cell of claims) {
       if (shown.length >= most) break;
       const label = cell.labels[0]![0];
@@ -146,8 +148,10 @@ export class AtlasPlane extends Surface {
       const y = this.camera.down((cell.row + 0.5) / this.level.side, side);
       let x = this.camera.across((cell.column + 0.5) / this.level.side, side);
       if (x < 0 || y < 10 || x > side || y > side - 10) continue;
-      const text = short(label);
+      const text = fitted(context, short(label), Math.max(LEAST, 2 * edge - 16));
       const half = context.measureText(text).width / 2 + 8;
+      // What is wider than its cell begins with it, so that it lies on two cells and not on three.
+      if (2 * half > edge) x += half - edge / 2;
       x = Math.min(Math.max(x, half), side - half);
       if (shown.some((w) => Math.abs(w.y - y) < 22 && Math.abs(w.x - x) < w.half + half)) continue;
       said.add(label);
@@ -176,6 +180,15 @@ function flag(context: CanvasRenderingContext2D, x: number, y: number): void {
   context.closePath();
   context.fill();
   context.stroke();
+}
+
+/** As much of a name as `room` holds: names lie on the pictures of their cells, and are not to hide those of others. */
+function fitted(context: CanvasRenderingContext2D, text: string, room: number): string {
+  const letters = [...text];
+  const cut = (n: number): string => (n < letters.length ? `${letters.slice(0, n).join("")}…` : text);
+  let n = letters.length;
+  while (n > 3 && context.measureText(cut(n)).width > room) n--;
+  return cut(n);
 }
 
 function short(label: string): string {

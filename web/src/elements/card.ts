@@ -2,18 +2,19 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
-import type { FeatureCard, Figure } from "../book/format";
+import type { FeatureCard, Figure, Finding } from "../book/format";
 import { brief, number, plural, visible } from "../words";
 import { Axis, sign, ticks, track, type Mark } from "./chart";
 import { drives, linked } from "./drives";
 import { PageElement } from "./element";
+import { findingsOf, namedBy, namesUnit } from "./named";
 import { labels } from "./labels";
 import { classLink, unprefixed } from "./naming";
 import { whenIdle } from "./idle";
 import type { PictureElement } from "./picture";
 import { portraits } from "./portraits";
 import { from, quantity } from "./quantity";
-import { ramp, sightings } from "./sightings";
+import { colours, ramp, sightings } from "./sightings";
 import { sources } from "./sources";
 import { term } from "./term";
 
@@ -22,6 +23,7 @@ export class Card extends PageElement {
   /** The feature's number. */
   @property({ type: Number }) at = -1;
   @state() private card: FeatureCard | null = null;
+  @state() private findings: Finding[] = [];
   private of = -1;
 
   protected override willUpdate(): void {
@@ -34,7 +36,8 @@ export class Card extends PageElement {
 
   private async load(at: number): Promise<void> {
     const card = await this.attempt(this.book.featureCard(at));
-    if (at === this.of) this.card = card;
+    const named = await this.attempt(card ? findingsOf(this.book, (f) => f.network === card.network && namesUnit(f, card.site, card.unit)) : Promise.resolve([]));
+    if (at === this.of) [this.card, this.findings] = [card, named ?? []];
   }
 
   protected override render() {
@@ -51,9 +54,12 @@ export class Card extends PageElement {
         ${facts ? html`<section><h2>In numbers</h2><dl class="figures">${card.figures.map(figure)}${span(card)}</dl>
           ${notes(card.notes)}</section>` : nothing}
       </div>
+      ${namedBy(this.book, this.findings, "unit")}
       ${shown ? html`<section><h2>What it sees</h2>
+        ${card.portraits.some(({ best }) => best !== null) && top.some(({ peak }) => peak.length) ? html`<p class="aside">The number below an example is the ${term("activation")} at its strongest place. What a picture reaches, and the best example beside it, are means over all places: the two are not to be compared.</p>` : nothing}
+        ${colours([...top, ...levels, ...bottom])}
         ${sightings(this.book, card.network, "Strongest examples", top)}
-        ${sightings(this.book, card.network, "Examples of every level, from its strongest to its weakest", levels)}
+        ${sightings(this.book, card.network, "Examples of several levels, from the strongest down", levels)}
         ${sightings(this.book, card.network, "Weakest examples", bottom)}
         ${ramp(this.book, card.heat)}</section>` : nothing}
       ${card.classes.length ? html`<section><h2>Classes among its ${plural(card.strongest, "strongest example")}</h2>${this.classes(card)}</section>` : nothing}
@@ -94,9 +100,9 @@ function span({ range, sightings: { top } }: FeatureCard): TemplateResult | type
   const best = top[0]?.example.activation ?? null;
   const axis = Axis.of([range.low, range.high]);
   return html`<div class="figure"><dt>${sign("main")}${term("activation", "Activation")} over the data, mean and range</dt>
-    <dd>${track(axis, [{ role: "main", value: range.mean, low: range.low, high: range.high }], 22)}${ticks(axis)}
-      <span class="q">${from(html`<b>${number(range.mean)}</b> [${number(range.low)}, ${number(range.high)}]`, range.table)}</span>
-      <small>mean, least and largest${best === null ? "" : `; its strongest example reaches ${number(best)}`}</small></dd></div>`;
+    <dd>${track(axis, [{ role: "main", value: range.mean, low: range.low, high: range.high, range: true }], 22)}${ticks(axis)}
+      <span class="q">${from(html`<b>${number(range.mean)}</b>`, range.table)}, from ${number(range.low)} to ${number(range.high)}</span>
+      <small>the mean, and the least and the largest on these data${best === null ? "" : `; its strongest example reaches ${number(best)}`}</small></dd></div>`;
 }
 
 export function notes(items: string[]): TemplateResult | typeof nothing {

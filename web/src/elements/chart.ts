@@ -12,6 +12,8 @@ export interface Mark {
   value: number;
   low?: number | null;
   high?: number | null;
+  /** From the least to the largest, and no interval of the value: a band, without a whisker's ends. */
+  range?: boolean;
 }
 
 const MARGIN = 4;
@@ -85,9 +87,10 @@ export function sign(role: Role): TemplateResult {
   return html`<svg class="key" viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">${dot(role, 6, 6)}</svg>`;
 }
 
-function whisker(axis: Axis, { role, low, high }: Mark, y: number): SVGTemplateResult | typeof nothing {
+function whisker(axis: Axis, { role, low, high, range }: Mark, y: number): SVGTemplateResult | typeof nothing {
   if (low === null || low === undefined || high === null || high === undefined) return nothing;
   const [from, to] = [axis.at(low), axis.at(high)];
+  if (range) return svg`<line class="range ${role}" x1="${from}%" x2="${to}%" y1=${y} y2=${y}></line>`;
   const kind = `whisker ${role}`;
   return svg`<line class=${kind} x1="${from}%" x2="${to}%" y1=${y} y2=${y}></line>
     ${[from, to].map((x) => svg`<line class=${kind} x1="${x}%" x2="${x}%" y1=${y - 4} y2=${y + 4}></line>`)}`;

@@ -2,15 +2,16 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
-import type { ClassCard as Of } from "../book/format";
+import type { ClassCard as Of, Finding } from "../book/format";
 import { to } from "../router";
-import { brief, number, plural } from "../words";
+import { number, plural } from "../words";
 import { figure, notes } from "./card";
 import { drives, linked } from "./drives";
+import { findingsOf, namedBy, namesClass } from "./named";
 import { PageElement } from "./element";
-import { classLink, featureName, networkOf, selectiveFor } from "./naming";
+import { classLink, ends, featureName, networkOf, selectiveFor } from "./naming";
 import { whenIdle } from "./idle";
-import { picture, type PictureElement } from "./picture";
+import { NO_PICTURE, picture, type PictureElement } from "./picture";
 import { portraits } from "./portraits";
 import { examples, sightings } from "./sightings";
 import { sources } from "./sources";
@@ -23,6 +24,7 @@ export class ClassCard extends PageElement {
   /** The class's number. */
   @property({ type: Number }) at = -1;
   @state() private card: Of | null = null;
+  @state() private findings: Finding[] = [];
   private of = -1;
 
   protected override willUpdate(): void {
@@ -35,7 +37,8 @@ export class ClassCard extends PageElement {
 
   private async load(at: number): Promise<void> {
     const card = await this.attempt(this.book.classCard(at));
-    if (at === this.of) this.card = card;
+    const named = await this.attempt(card ? findingsOf(this.book, (f) => f.network === card.network && namesClass(f, card.name)) : Promise.resolve([]));
+    if (at === this.of) [this.card, this.findings] = [card, named ?? []];
   }
 
   protected override render() {
@@ -50,6 +53,7 @@ export class ClassCard extends PageElement {
         ${facts ? html`<section><h2>How it is answered</h2>${card.n === null ? nothing : html`<p>${plural(card.n, "example")} of it in the data.</p>`}
           <dl class="figures">${card.figures.map(figure)}${this.confused(card)}</dl>${notes(card.notes)}</section>` : nothing}
       </div>
+      ${namedBy(this.book, this.findings, "class")}
       ${card.drives.length || card.links ? html`<section><h2>What drives it</h2>${drives(this.book, card.network, card.drives, "unit", card.name)}${linked(card.key, card.links)}</section>` : nothing}
       ${this.selective(card)}
       ${shown ? html`<section><h2>Examples</h2>${sightings(this.book, card.network, "Where its score comes from", card.sightings)}
@@ -75,8 +79,9 @@ export class ClassCard extends PageElement {
     found.sort((a, b) => (score[b] ?? 0) - (score[a] ?? 0));
     return html`<section><h2>Units selective for it</h2>
       <p>Units that answer to it more than to any other class, by ${term("selectivity")} (${term("AUC")} on examples held out), the most selective first.</p>
-      <ul class="strip">${found.slice(0, MOST).map((i) => html`<li><a href=${to("unit", key[i]!)}><span class="shot">${picture(pictures[i]!, "")}</span>
-        <span class="told"><bdi><code>${brief(featureName(this.book, i))}</code></bdi><small>${number(score[i], 2)}</small></span></a></li>`)}</ul>
+      <ul class="strip">${found.slice(0, MOST).map((i) => html`<li><a href=${to("unit", key[i]!)}><span class="shot">${picture(pictures[i]!, "", NO_PICTURE)}</span>
+        <span class="told"><span>${ends(featureName(this.book, i))}</span><small>${number(score[i], 2)}</small></span></a></li>`)}</ul>
+      ${found.slice(0, MOST).some((i) => pictures[i] === null) ? html`<p class="aside">No picture: ${this.book.index.left_out ? html`it did not fit into this page, or no run made one` : html`no run of this page made one`}; <code>mulligan see</code> makes them.</p>` : nothing}
       ${found.length > MOST ? html`<p class="more-of"><a href=${to("features", "", { q: name, sort: "selectivity" })}>All ${number(found.length)} of them</a></p>` : nothing}</section>`;
   }
 }

@@ -4,7 +4,7 @@ import { html, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import { amend, to } from "../router";
-import { brief, number, plural } from "../words";
+import { number, plural, spaced } from "../words";
 import { PageElement } from "./element";
 import { networkKey, networkTag } from "./naming";
 import { picture } from "./picture";
@@ -71,6 +71,6 @@ export class Classes extends PageElement {
     return html`<li style=${this.list.place(at)} aria-setsize=${this.order.length} aria-posinset=${at + 1}>
       <a href=${to("class", key[i]!)} data-i=${at} tabindex=${at === this.list.current ? 0 : -1}>
         <span class="shot">${picture(pictures[i]!, "")}</span>
-        <span class="told"><span><bdi>${brief(name[i]!)}</bdi>${networkTag(this.book, network[i]!)}</span><small>${told.join(", ")}</small></span></a></li>`;
+        <span class="told"><span><bdi>${spaced(name[i]!)}</bdi>${networkTag(this.book, network[i]!)}</span><small>${told.join(", ")}</small></span></a></li>`;
   }
 }

@@ -9,8 +9,8 @@ import { repeat } from "lit/directives/repeat.js";
 import { amend, to } from "../router";
 import { brief, number, plural } from "../words";
 import { PageElement } from "./element";
-import { featureName, networkKey, networkOf, networkTag, selectiveFor } from "./naming";
-import { picture } from "./picture";
+import { ends, featureName, networkKey, networkOf, networkTag, selectiveFor } from "./naming";
+import { NO_PICTURE, picture } from "./picture";
 import { find } from "./search";
 import { Windowed } from "./windowing";
 
@@ -44,6 +44,7 @@ export class Features extends PageElement {
   @state() private asked: Wanted = NOTHING;
   private order: number[] = [];
   private drawn = "";
+  private pictured = true;
   private texts: string[] | null = null;
   private readonly list = new Windowed(this, () => (this.rows ? { row: 2.5, least: 0 } : { row: 9.6, least: 7 }));
 
@@ -52,8 +53,9 @@ export class Features extends PageElement {
     if (!this.wanted) this.asked = written(this);
   }
 
+  /** Whether as a list: if asked for, and where there is no picture to look at. */
   private get rows(): boolean {
-    return this.asked.as === "rows";
+    return this.asked.as ? this.asked.as === "rows" : !this.pictured;
   }
 
   protected override willUpdate(changed: Map<string, unknown>): void {
@@ -62,6 +64,8 @@ export class Features extends PageElement {
     if (key === this.drawn) return;
     this.drawn = key;
     this.order = this.sorted();
+    const { picture: pictures, site } = this.book.index.features;
+    this.pictured = pictures.some((shot, i) => shot !== null && (!this.asked.site || this.siteKey(site[i]!) === this.asked.site));
     this.list.count = this.order.length;
     this.list.restart();
   }
@@ -107,7 +111,7 @@ export class Features extends PageElement {
     return html`${this.controls()}
       <p class="count" role="status">${this.order.length === all ? plural(all, "feature") : `${number(this.order.length)} of ${plural(all, "feature")}`}${this.order.length ? "" : ": nothing fits what was asked for"}</p>
       ${networkKey(this.book)}
-      <div class="window ${this.rows ? "rows" : "tiles"} ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
+      <div class="window ${this.rows ? "rows" : "tiles"} ${this.pictured ? "" : "unpictured"} ${this.whole ? "whole" : ""}" style=${this.list.frameStyle} @scroll=${{ handleEvent: this.list.look, passive: true }} @keydown=${this.list.key} @focusin=${this.list.focused}>
         <ul role="list" aria-label="Features">${repeat(this.list.items, (at) => this.order[at], (at) => this.item(at))}</ul>
       </div>
       ${this.list.printed("feature")}
@@ -116,7 +120,7 @@ export class Features extends PageElement {
 
   private controls(): TemplateResult {
     const { sites, features } = this.book.index;
-    const { q, site, sort, has, as } = this.asked;
+    const { q, site, sort, has } = this.asked;
     const many = this.book.index.networks.length > 1;
     const scores = Object.keys(features.scores);
     const set = (key: keyof Wanted) => (event: Event) => this.ask({ [key]: (event.target as HTMLInputElement).value });
@@ -136,7 +140,7 @@ export class Features extends PageElement {
       <fieldset><legend>Only with</legend>
         <label><input type="checkbox" ?checked=${has.includes("picture")} @change=${only("picture")}> a picture</label>
         <label><input type="checkbox" ?checked=${has.includes("label")} @change=${only("label")}> a label</label></fieldset>
-      <button type="button" aria-pressed=${as === "rows"} @click=${() => this.ask({ as: as === "rows" ? "" : "rows" })}>As a list</button>
+      <button type="button" aria-pressed=${this.rows} @click=${() => this.ask({ as: this.rows === this.pictured ? "" : this.rows ? "tiles" : "rows" })}>As a list</button>
     </form>`;
   }
 
@@ -149,8 +153,8 @@ export class Features extends PageElement {
     const told = label[i] ?? (selective ? `for ${selective}` : "");
     return html`<li style=${this.list.place(at)} aria-setsize=${this.order.length} aria-posinset=${at + 1}>
       <a href=${to("unit", key[i]!)} data-i=${at} tabindex=${at === this.list.current ? 0 : -1}>
-        <span class="shot">${picture(pictures[i]!, "")}</span>
-        <span class="told"><span><bdi><code>${brief(featureName(this.book, i))}</code></bdi>${networkTag(this.book, networkOf(this.book, i))}</span>
+        <span class="shot">${picture(pictures[i]!, "", this.rows ? nothing : NO_PICTURE)}</span>
+        <span class="told"><span>${ends(featureName(this.book, i))}${networkTag(this.book, networkOf(this.book, i))}</span>
         ${scores[sort] ? html`<small>${brief(sort)} ${number(score)}</small>` : nothing}
         ${told ? html`<small class=${label[i] ? "named" : ""}><bdi>${brief(told)}</bdi></small>` : nothing}</span></a></li>`;
   }

@@ -13,12 +13,15 @@ import { amend, to } from "../router";
 import { brief, number, plural, shown, visible } from "../words";
 import { PageElement } from "./element";
 import { byItself } from "./itself";
-import { around, drawn, raises, strength, WIDTH, type Drawn, type Edge, type Place } from "./links_layout";
+import { around, drawn, raises, strength, type Drawn, type Edge, type Place } from "./links_layout";
 import { keyLink, unprefixed } from "./naming";
 import { near } from "./near";
 import { picture } from "./picture";
 import { from, quantity } from "./quantity";
 import { unique } from "./unique";
+
+const EDGE = 4; // pixels beside what is in focus
+const narrow = window.matchMedia("(max-width: 40rem)");
 
 @customElement("mg-links")
 export class LinksElement extends PageElement {
@@ -74,7 +77,9 @@ export class LinksElement extends PageElement {
     const key = node?.getAttribute("aria-label") ?? "";
     if (!region || !node || key === this.shownAt) return;
     this.shownAt = key;
-    region.scrollLeft = node.offsetLeft + node.offsetWidth / 2 - region.clientWidth / 2;
+    // An output stands at the right, and what drives it to its left: as much of that as there is room for.
+    const slack = node.classList.contains("output") ? region.clientWidth - node.offsetWidth - EDGE : EDGE;
+    region.scrollLeft = node.offsetLeft - slack;
   }
 
   private siteOf(unit: string): string {
@@ -97,7 +102,7 @@ export class LinksElement extends PageElement {
       <p>${[...this.outputs, ...this.units].slice(0, 24).map((key) => html`<button type="button" class="chip" @click=${() => this.go(key)}><bdi>${this.nameOf(key)}</bdi></button> `)}</p>`;
     const { rows, left } = around(this.rows, at);
     const sites = this.ordered(rows);
-    const graph = drawn(rows, (unit) => sites.indexOf(this.siteOf(unit)), sites.length);
+    const graph = drawn(rows, (unit) => sites.indexOf(this.siteOf(unit)), sites.length, narrow.matches);
     return html`${this.chooser(at)}
       <ul class="edge-key" aria-label="How edges are drawn">
         <li>${sample("confirmed", true)}confirmed by ablation</li><li>${sample("unconfirmed", true)}measured, not confirmed</li><li>${sample("unmeasured", true)}attribution alone, not measured</li>
@@ -105,8 +110,8 @@ export class LinksElement extends PageElement {
       <div class="scroll links-graph" tabindex="0" role="region" aria-label="What drives what around ${this.nameOf(at)}">
         <div class="graph" style=${styleMap({ width: `${graph.width}px`, height: `${graph.height}px`, "--wide": String(graph.width) })}>
           ${edges(graph, this.pointed || this.node(at))}
-          ${graph.columns.map(({ rank, x }) => html`<span class="column" style=${styleMap({ left: `${x - WIDTH / 2}px`, width: `${WIDTH}px` })}><bdi><code>${this.nameOf(sites[rank]!)}</code></bdi></span>`)}
-          ${repeat(graph.nodes, ({ key }) => key, (place) => this.place(place, at))}</div></div>
+          ${graph.columns.map(({ rank, x }) => html`<span class="column" style=${styleMap({ left: `${x - graph.node / 2}px`, width: `${graph.node}px` })}><bdi><code>${this.nameOf(sites[rank]!)}</code></bdi></span>`)}
+          ${repeat(graph.nodes, ({ key }) => key, (place) => this.place(place, at, graph.node))}</div></div>
       <p class="left" role="status">${plural(rows.length, "edge")} around <bdi>${this.nameOf(at)}</bdi>${left ? `: the strongest; ${number(left)} more are left out, and all are in the table of drives` : ""}.</p>
       ${this.table(rows, at)}${byItself(this.addressed, "links", "", { at })}`;
   }
@@ -126,7 +131,7 @@ export class LinksElement extends PageElement {
       <datalist id=${this.names}>${known.slice(0, 1500).map((key) => html`<option value=${key}></option>`)}</datalist>`;
   }
 
-  private place({ key: node, x, y, height }: Place, at: string): TemplateResult {
+  private place({ key: node, x, y, height }: Place, at: string, width: number): TemplateResult {
     const key = node.slice(2);
     const output = node.startsWith("o ");
     const i = output ? this.book.class(key) : this.book.feature(key);
@@ -135,7 +140,7 @@ export class LinksElement extends PageElement {
     const label = i < 0 || output ? null : features.label[i];
     const focused = this.node(at) === node;
     return html`<button type="button" class="node ${output ? "output" : ""}" aria-current=${focused} aria-label="${output ? "Output" : "Unit"} ${this.nameOf(key)}${focused ? ", in focus" : ""}"
-      style=${styleMap({ left: `${x - WIDTH / 2}px`, top: `${y - height / 2}px`, width: `${WIDTH}px`, height: `${height}px` })}
+      style=${styleMap({ left: `${x - width / 2}px`, top: `${y - height / 2}px`, width: `${width}px`, height: `${height}px` })}
       @click=${() => this.go(key)} @pointerenter=${() => { this.pointed = node; }} @pointerleave=${() => { this.pointed = ""; }} @focus=${() => { this.pointed = node; }} @blur=${() => { this.pointed = ""; }}>
       ${picture(shot, "")}<span><bdi>${output ? this.nameOf(key) : (/:\d+$/.exec(key)?.[0] ?? this.nameOf(key))}</bdi>${label ? html`<small><bdi>${brief(label)}</bdi></small>` : nothing}</span></button>`;
   }

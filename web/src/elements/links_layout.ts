@@ -5,7 +5,8 @@ import type { LinkRow } from "../book/explored";
 
 export const MOST = 40;
 const FEW = 12;
-export const WIDTH = 124;
+const WIDE = { node: 124, apart: 46 };
+const NARROW = { node: 70, apart: 16 };
 const HEIGHT = 40;
 const APART = 8; // pixels between edges at a node
 const HEAD = 28; // pixels above all, for the names of the columns
@@ -25,6 +26,8 @@ export interface Edge {
 export interface Drawn {
   width: number;
   height: number;
+  /** How wide a node is. */
+  node: number;
   nodes: Place[];
   edges: Edge[];
   /** Where each column of units stands, by the rank of its site. */
@@ -54,10 +57,11 @@ export function around(rows: LinkRow[], at: string): { rows: LinkRow[]; left: nu
   return { rows: all.slice(0, shown), left: all.length - shown };
 }
 
-/** `rankOf`: in which column a unit stands; `last` is the outputs'. */
-export function drawn(rows: LinkRow[], rankOf: (unit: string) => number, last: number): Drawn {
+/** `rankOf`: in which column a unit stands; `last` is the outputs'. `narrow`: for a phone. */
+export function drawn(rows: LinkRow[], rankOf: (unit: string) => number, last: number, narrow = false): Drawn {
+  const { node: width, apart } = narrow ? NARROW : WIDE;
   const graph = new Graph();
-  graph.setGraph({ rankdir: "LR", nodesep: 10, ranksep: 46, edgesep: 8, marginx: 4, marginy: HEAD });
+  graph.setGraph({ rankdir: "LR", nodesep: 10, ranksep: apart, edgesep: 8, marginx: 4, marginy: HEAD });
   graph.setDefaultEdgeLabel(() => ({}));
   // A unit and an output may share a name: what they are begins the name of their node.
   const unit = (key: string): string => `u ${key}`;
@@ -65,7 +69,7 @@ export function drawn(rows: LinkRow[], rankOf: (unit: string) => number, last: n
   const columns = [...new Set([...rows.map(([from]) => rankOf(from)), last])].sort((a, b) => a - b);
   const degree = new Map<string, number>();
   for (const name of rows.flatMap(([from, to]) => [unit(from), output(to)])) degree.set(name, (degree.get(name) ?? 0) + 1);
-  for (const [name, n] of degree) graph.setNode(name, { width: WIDTH, height: Math.max(HEIGHT, APART * (n + 1)) });
+  for (const [name, n] of degree) graph.setNode(name, { width, height: Math.max(HEIGHT, APART * (n + 1)) });
   for (const [from, to] of rows) {
     // As long as there are columns between them, so that each site keeps to one.
     graph.setEdge(unit(from), output(to), { minlen: columns.length - 1 - columns.indexOf(rankOf(from)) });
@@ -85,12 +89,12 @@ export function drawn(rows: LinkRow[], rankOf: (unit: string) => number, last: n
     const towards = (edge: Edge): number => edge.points[leaves ? 1 : edge.points.length - 2]!.y;
     mine.sort((a, b) => towards(a) - towards(b));
     mine.forEach(({ points }, k) => {
-      points[leaves ? 0 : points.length - 1] = { x: leaves ? x + WIDTH / 2 : x - WIDTH / 2, y: y + (k - (mine.length - 1) / 2) * APART };
+      points[leaves ? 0 : points.length - 1] = { x: leaves ? x + width / 2 : x - width / 2, y: y + (k - (mine.length - 1) / 2) * APART };
     });
   }
   const columnOf = new Map(rows.map(([from]) => [rankOf(from), at.get(unit(from))!.x]));
   return {
-    width: Math.ceil(size.width ?? 0), height: Math.ceil(size.height ?? 0), nodes, edges,
+    width: Math.ceil(size.width ?? 0), height: Math.ceil(size.height ?? 0), node: width, nodes, edges,
     columns: [...columnOf].map(([rank, x]) => ({ rank, x })),
   };
 }

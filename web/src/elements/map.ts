@@ -216,7 +216,7 @@ export class MapElement extends PageElement {
   private followed(): TemplateResult {
     const i = this.hovered >= 0 ? this.hovered : this.chosen;
     const example = this.example(i);
-    return html`<aside class="followed" aria-live="polite" aria-label="The example that is followed">
+    return html`<aside class="followed ${i < 0 || !example ? "idle" : ""}" aria-live="polite" aria-label="The example that is followed">
       ${i < 0 || !example ? html`<p class="none">Point at an example, or choose one, to follow it through all maps.</p>` : html`
         ${picture(example.image, exampleWords(example))}
         <div><p>${sign(this.layers![0]?.group[i] ?? -1)} <bdi>${exampleWords(example)}</bdi>${this.groupOf(i) && this.groupOf(i) !== example.label ? html`, group <bdi>${brief(this.groupOf(i))}</bdi>` : nothing}

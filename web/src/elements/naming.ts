@@ -3,7 +3,7 @@
 import { html, nothing, type TemplateResult } from "lit";
 import type { Book } from "../book/book";
 import { to } from "../router";
-import { brief } from "../words";
+import { brief, spaced } from "../words";
 
 /** A feature's name within its network ("blocks.5:12"). */
 export function featureName(book: Book, i: number): string {
@@ -12,6 +12,20 @@ export function featureName(book: Book, i: number): string {
 
 export function networkOf(book: Book, i: number): number {
   return book.index.sites.network[book.index.features.site[i]!] ?? 0;
+}
+
+const END = 11;
+
+/** A name of a list, of which the end stays in sight where there is no room for all: that tells it from its neighbours. */
+export function ends(name: string): TemplateResult {
+  const letters = [...brief(name)];
+  if (letters.length <= END + 3) return html`<bdi><code>${letters.join("")}</code></bdi>`;
+  return html`<bdi class="ends" title=${letters.join("")}><code>${letters.slice(0, -END).join("")}</code><code>${letters.slice(-END).join("")}</code></bdi>`;
+}
+
+/** A unit's name, which breaks between its parts and never within a number. */
+function parted(name: string): TemplateResult {
+  return html`<bdi><code class="parted">${brief(name).split(/(?<=\.)|(?=:\d+$)/).map((part, k) => html`${k ? html`<wbr>` : nothing}${part}`)}</code></bdi>`;
 }
 
 /** The class that a feature is selective for, or "". */
@@ -42,14 +56,14 @@ export function letter(network: number): string {
 /** A unit that may have a card: its name, and a link if it has one. */
 export function unitLink(book: Book, network: number, site: string, unit: number): TemplateResult {
   const key = book.keyOf(network, site, unit);
-  const name = html`<bdi><code>${brief(`${site}:${unit}`)}</code></bdi>`;
+  const name = parted(`${site}:${unit}`);
   return key ? html`<a href=${to("unit", key)}>${name}</a>` : name;
 }
 
 /** A class that may have a card. */
 export function classLink(book: Book, network: number, name: string): TemplateResult {
   const key = book.classKeyOf(network, name);
-  const text = html`<bdi>${brief(name)}</bdi>`;
+  const text = html`<bdi>${spaced(name)}</bdi>`;
   return key ? html`<a href=${to("class", key)}>${text}</a>` : text;
 }
 
@@ -58,11 +72,11 @@ export function keyLink(book: Book, key: string): TemplateResult {
   const output = /^(\d+~)?class ([^]*)$/.exec(key);
   const of = output ? `${output[1] ?? ""}${output[2]}` : key;
   const unit = book.feature(key);
-  if (unit >= 0) return html`<a href=${to("unit", key)}><bdi><code>${brief(featureName(book, unit))}</code></bdi></a>${networkTag(book, networkOf(book, unit))}`;
+  if (unit >= 0) return html`<a href=${to("unit", key)}>${parted(featureName(book, unit))}</a>${networkTag(book, networkOf(book, unit))}`;
   const at = book.class(of);
   if (at < 0) return html`<bdi>${brief(key)}</bdi>`;
   const { name, network } = book.index.classes;
-  return html`<a href=${to("class", of)}><bdi>${brief(name[at]!)}</bdi></a>${networkTag(book, network[at]!)}`;
+  return html`<a href=${to("class", of)}><bdi>${spaced(name[at]!)}</bdi></a>${networkTag(book, network[at]!)}`;
 }
 
 /** A key without what says which network it is of. */

@@ -49,6 +49,8 @@ export class Page extends LitElement {
     else window.addEventListener("hashchange", this.moved);
     this.addEventListener("click", this.clicked);
     void this.start();
+    // Browsers that do not open the contents of wide windows by style.
+    if (!window.matchMedia("(max-width: 40rem)").matches) this.querySelector(".toc > details")?.setAttribute("open", "");
   }
 
   override disconnectedCallback(): void {

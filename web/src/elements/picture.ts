@@ -46,6 +46,9 @@ export class PictureElement extends PageElement {
   }
 }
 
+/** What stands on a tile without a picture. */
+export const NO_PICTURE = html`<small class="bare">no picture</small>`;
+
 /** A picture by its number; what to show where there is none. */
 export function picture(n: number | null, alt: string, missing: unknown = nothing) {
   return n === null ? missing : html`<mg-picture .n=${n} .alt=${alt}></mg-picture>`;

@@ -57,13 +57,23 @@ function place(peak: number[], box: Sighting["box"]): string {
 
 const MOST_TOKENS = 200;
 
-/** Tokens on a shade of their weight; a title has the number. */
+/** What the colours of tokens stand for, and why some texts have none. */
+export function colours(items: Sighting[]): TemplateResult | typeof nothing {
+  const texts = items.flatMap(({ example }) => (example.tokens ? [example] : []));
+  if (!texts.length) return nothing;
+  const traced = texts.filter(({ weights }) => weights?.some(Boolean)).length;
+  return html`<p class="aside tokens-key">${traced ? html`<bdi class="hot" style="--w:.8">Orange</bdi>: above zero at this token. <bdi class="cold" style="--w:.8">Blue</bdi>: below zero. The stronger the colour, the further, within one text. <bdi class="peak">Framed</bdi>: the strongest.` : nothing}
+    ${traced < texts.length ? `${traced ? "Texts without colours were" : "No text is coloured: they were"} not measured token by token; the beginning of each is shown.` : nothing}</p>`;
+}
+
+/** Tokens on a shade of their weight, the strongest framed; a title has the number. */
 export function tokens({ tokens, weights }: ExampleRef): TemplateResult {
   const all = tokens ?? [];
   const given = all.map((_, i) => weights?.[i] ?? 0);
   const most = Math.max(...given.map(Math.abs), 0) || 1;
+  const peak = given.some(Boolean) ? given.indexOf(Math.max(...given)) : -1;
   const shade = (weight: number) => `--w:${(Math.abs(weight) / most).toFixed(2)}`;
-  return html`<p class="tokens">${all.slice(0, MOST_TOKENS).map((text, i) => html`<bdi class=${given[i]! < 0 ? "cold" : "hot"} style=${shade(given[i]!)} title=${number(given[i]!)}>${token(text)}</bdi>`)}${all.length > MOST_TOKENS ? html` <span class="left">(${number(all.length - MOST_TOKENS)} more tokens)</span>` : nothing}</p>`;
+  return html`<p class="tokens">${all.slice(0, MOST_TOKENS).map((text, i) => html`<bdi class="${given[i]! < 0 ? "cold" : "hot"}${i === peak ? " peak" : ""}" style=${shade(given[i]!)} title=${number(given[i]!)}>${token(text)}</bdi>`)}${all.length > MOST_TOKENS ? html` <span class="left">(${number(all.length - MOST_TOKENS)} more tokens)</span>` : nothing}</p>`;
 }
 
 /** What the colours of heat maps stand for. */

@@ -98,7 +98,8 @@ export class FindingView extends PageElement {
   private where(f: Finding, { site, units, rows }: NonNullable<Finding["where"]>): TemplateResult {
     return html`<section><h2>Where in the network</h2><dl class="facts">
       <div><dt>Site</dt><dd>${site === null ? html`<span class="none">not located</span>` : html`<bdi><code>${brief(site)}</code></bdi>`}</dd></div>
-      ${units?.length ? html`<div><dt>Units</dt><dd>${units.map((unit, i) => html`${i ? ", " : ""}${site === null ? unit : unitLink(this.book, f.network, site, unit)}`)}</dd></div>` : nothing}
+      ${units?.length ? html`<div><dt>Units</dt><dd>${units.map((unit, i) => html`${i ? ", " : ""}${site === null ? unit : unitLink(this.book, f.network, site, unit)}`)}
+        ${site !== null && units.some((unit) => !this.book.keyOf(f.network, site, unit)) ? html`<br><small>${units.some((unit) => this.book.keyOf(f.network, site, unit)) ? "Those that are no links have no card" : "They have no cards"}: no run of this page described them. <code>mulligan see</code> does.</small>` : nothing}</dd></div>` : nothing}
       ${rows?.length ? html`<div><dt>Rows of the weights</dt><dd>${rows.join(", ")}</dd></div>` : nothing}</dl></section>`;
   }
 }

@@ -15,7 +15,7 @@ export function register(name: string, draw: View): void {
 
 export function view(book: Book, address: Address): TemplateResult {
   const draw = VIEWS[address.view];
-  return html`<nav class="back" aria-label="Page"><a href="#/">← <span>Article</span>: ${brief(book.index.title)}</a>
+  return html`<nav class="back" aria-label="Page"><a href="#/">← <span>${home()}</span>: ${brief(book.index.title)}</a>
       ${listed(book).map(([name, text, of]) => html`<a href=${to(name, of)} aria-current=${address.view === name && address.of === of ? "page" : nothing}>${text}</a>`)}</nav>
     ${draw ? draw(book, address) : nowhere(`There is no view named “${brief(address.view)}”.`)}`;
 }
@@ -34,5 +34,10 @@ function listed(book: Book): [string, string, string][] {
 
 /** What an address that leads nowhere shows. */
 export function nowhere(sentence: string, offers: TemplateResult | null = null): TemplateResult {
-  return html`<h1 tabindex="-1">Nothing is here</h1><p>${sentence}</p>${offers ?? ""}<p><a href="#/">Back to the article</a></p>`;
+  return html`<h1 tabindex="-1">Nothing is here</h1><p>${sentence}</p>${offers ?? ""}<p><a href="#/">Back to the ${home().toLowerCase()}</a></p>`;
+}
+
+/** What the views of a page lead back to. */
+function home(): string {
+  return document.querySelector("mg-page > main.article") ? "Article" : "Report";
 }
