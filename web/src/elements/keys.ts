@@ -9,7 +9,7 @@ const KEYS: [string, string][] = [
   ["n, p", "the next unit of the same site, the one before"],
   ["g", "the glossary"],
   ["?", "these keys"],
-  ["Escape", "closes what has opened; in a view: back to the article"],
+  ["Escape", "closes what has opened; in a view: back to the page that it belongs to"],
   ["Arrow keys, Home, End, Page up, Page down", "within lists, maps and tables"],
   ["Enter", "opens what has the focus"],
 ];
