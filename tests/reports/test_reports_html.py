@@ -26,10 +26,13 @@ from mulligan.records import (
     ClassBehaviour,
     Finding,
     Group,
+    OutputCard,
     Quantity,
     Trigger,
 )
 from mulligan.reports import write_html, write_index, write_reports
+from mulligan.reports.page.article import told_apart
+from mulligan.reports.page.sources import open_book
 from mulligan.reports.pages import environment
 from mulligan.reports.shell import bundle, policy
 from mulligan.reports.text import is_hidden
@@ -401,3 +404,51 @@ def test_reports_are_readable_by_others(run: Path) -> None:
     for path in (reports.html, reports.sarif, reports.junit):
         assert path.parent == run
         assert path.stat().st_mode & 0o777 == (run / "findings.json").stat().st_mode & 0o777
+
+
+def test_an_opened_lead_does_not_repeat_its_sentence_and_names_a_subject(tmp_path: Path) -> None:
+    lead = builder.finding(id="L1", severity="low", sources=(), claim="Row 7 stands apart.", target="7", causal=None)
+    words = page(builder.build(tmp_path / "run", builder.findings(findings=(), leads=(lead,), verdict="pass"))).words
+    assert words.count("Row 7 stands apart.") == 1
+    assert "The answer concerned" in words
+
+
+def test_a_budget_stands_beside_the_time_that_was_needed(tmp_path: Path) -> None:
+    manifest = builder.MANIFEST | {"config": {"budget": "100s"}}
+    words = page(builder.build(tmp_path / "run", builder.findings(seconds=1214.0), manifest=manifest)).words
+    assert "in 1 214 s; the budget was 100s of work as estimated beforehand" in words.replace("\u202f", " ")
+    assert "on this machine all of it took" in words
+
+
+def test_an_output_says_that_it_was_answered_and_not_that_examples_are_of_it(tmp_path: Path) -> None:
+    rare = OutputCard(output="bubble", n=7, figure=None, drives=())
+    described = builder.description(cards=(rare,))
+    book = open_book([builder.build(tmp_path / "run", described=described)])
+    card = book.classes["bubble"]
+    assert card["n"] is None
+    assert card["notes"] == ["Answered for 7 examples of the data; how many are of it, they do not say."]
+    behaviour = dataclasses.replace(builder.behaviour(0), task="language", n=38)
+    talks = builder.description(cards=(rare,), behaviour=behaviour)
+    book = open_book([builder.build(tmp_path / "texts", described=talks)])
+    assert book.classes["bubble"]["notes"] == ["Answered at 7 positions of 38 texts."]
+
+
+def test_each_check_is_a_word_of_its_page(tmp_path: Path) -> None:
+    book = open_book([builder.build(tmp_path / "run")])
+    assert book.terms["conjunction"] == "A check. Two classes shown together are answered as an unrelated third."
+    assert "Two classes shown together" in page(tmp_path / "run").words
+
+
+def test_contents_of_runs_that_are_titled_alike_tell_them_apart() -> None:
+    assert told_apart(["Seeing a", "Atlas", "Seeing a"]) == ["Seeing a (1)", "Atlas", "Seeing a (2)"]
+
+
+def test_numbers_of_every_section_stand_in_tables(tmp_path: Path) -> None:
+    book = open_book([builder.build(tmp_path / "run")])
+    tables = {table.id: table for table in book.tables}
+    described = builder.description()
+    for name, rows in (
+        ("illusions", described.illusions), ("sites", described.inventory), ("coverage", described.coverage),
+        ("reliability", described.behaviour.reliability), ("duplicates", described.inventory),
+    ):  # fmt: skip
+        assert len(tables[f"r0-{name}"].rows) == len(rows)

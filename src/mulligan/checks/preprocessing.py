@@ -111,7 +111,7 @@ class Preprocessing:
             return self._outcome(began, why, ways, None, None, conclusive=False)
         tried = [self._try(subject, way, rows, norms) for way in ways]
         effect = smallest_loss(subject, rows, test, len(tried))
-        figures = ", ".join(f"{one.way.name} {one.disagreement:.2f}" for one in tried) if norms else "no batch norms"
+        figures = _nearest(tried) if norms else "no batch norms"
         score = suspicion(tried, subject.labels[rows])
         best = suspect(tried, subject.labels[rows])
         if best is not None:
@@ -228,6 +228,16 @@ class Preprocessing:
 
 
 CHECK = Preprocessing()
+
+
+def _nearest(tried: Sequence[Tried]) -> str:
+    """How far the given preparation is from what batch norms remember, and the nearest of the others."""
+    given, others = tried[0], tried[1:]
+    told = f"{given.way.name} is off by {given.disagreement:.2f}"
+    if not others:
+        return told
+    best = min(others, key=lambda one: one.disagreement)
+    return f"{told}, the nearest of {len(others)} others, {best.way.name}, by {best.disagreement:.2f}"
 
 
 def suspect(tried: Sequence[Tried], labels: Int[np.ndarray, " n"]) -> int | None:

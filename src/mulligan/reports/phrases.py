@@ -61,6 +61,13 @@ def command_of(manifest: Mapping[str, Any]) -> str:
     return "" if command is None else str(command)
 
 
+def budget_of(manifest: Mapping[str, Any]) -> str:
+    """The budget that was asked for, as it was written; empty where none is recorded."""
+    config = manifest.get("config")
+    budget = config.get("budget") if isinstance(config, Mapping) else None
+    return visible(budget, 40) if isinstance(budget, str) else ""
+
+
 def flat(value: object, prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as (dotted key, value) pairs."""
     if isinstance(value, Mapping):

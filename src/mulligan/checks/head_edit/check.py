@@ -152,7 +152,7 @@ class HeadEdit:
         mine = [o for o in odd if row in (o.row, o.other)]
         name = _row_name(subject, row)
         twins = list(dict.fromkeys(x for o in mine if o.other is not None for x in (o.row, o.other) if x != row))
-        traits = "; ".join(f"{o.figure} {o.value:.3g}, typically {o.typical:.3g} (p = {o.p:.3g})" for o in mine)
+        traits = "; ".join(f"{o.figure} {o.value:.3g}, typically {o.typical:.3g}" for o in mine)
         if twins:
             traits += ". It is like the row for " + " and ".join(f"'{_row_name(subject, twin)}'" for twin in twins)
         sentence = f"The head's row for '{name}' stands apart from the others: {traits}."

@@ -20,6 +20,7 @@ from .sources import add_run, name_book, open_runs
 
 PAGE = "report.html"
 _LEARNED = "What the network learned"
+_USUAL = {"Left out", "How to reproduce", "How to read this"}
 
 
 def render_page(runs: Sequence[Path | str], *, title: str = "") -> str:
@@ -85,10 +86,15 @@ def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
     entries = [entry for part in first for entry in part.contents_before]
     if any(run["problems"] for run in book.runs):
         entries.append(Entry(href="#problems", text="What is missing here"))
+    # What stands at the end of every run is listed once: of those after the first, what is their own.
+    usual = {entry.text for part in first for entry in part.contents_after}
     entries += [
-        Entry(href=f"#{part.pre}run", text=part.title, inner=(*part.contents_before, *part.contents_after))
-        for part in others
-    ]
+        Entry(
+            href=f"#{part.pre}run", text=title,
+            inner=tuple(e for e in (*part.contents_before, *part.contents_after) if e.text not in usual | _USUAL),
+        )
+        for part, title in zip(others, told_apart([part.title for part in others]), strict=True)
+    ]  # fmt: skip
     inner: list[Entry] = []
     if book.features:
         inner.append(Entry(href="#/features", text="Features", note=str(len(book.features))))
@@ -102,3 +108,11 @@ def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
         entries.append(Entry(href="#compared", text="Side by side"))
     entries += [entry for part in first for entry in part.contents_after]
     return [*entries, Entry(href="#/glossary", text="Glossary")]
+
+
+def told_apart(titles: Sequence[str]) -> list[str]:
+    """Titles, those that are alike numbered."""
+    return [
+        title if titles.count(title) == 1 else f"{title} ({titles[: at + 1].count(title)})"
+        for at, title in enumerate(titles)
+    ]

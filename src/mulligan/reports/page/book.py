@@ -52,6 +52,7 @@ class Book:
     Attributes:
         series: further lists that are decoded on demand, by name ("map:m0").
         scores: names of numbers that features can be sorted by, in the order of first use.
+        terms: words of this page alone with their meaning, beside those of the glossary.
     """
 
     title: str = ""
@@ -68,6 +69,7 @@ class Book:
     factors: list[dict[str, Any]] = field(default_factory=list)
     series: dict[str, Sequence[Any]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    terms: dict[str, str] = field(default_factory=dict)
     pictures: PictureStore = field(default_factory=PictureStore)
 
     def network(self, record: NetworkRecord) -> int:

@@ -136,7 +136,7 @@ def pack(book: Book) -> Packed:
         "atlases": book.atlases,
         "factors": book.factors,
         "links": {"n": len(linked)},
-        "glossary": GLOSSARY,
+        "glossary": GLOSSARY | book.terms,
         "heat": list(HEAT_COLOURS),
         "series": chunks.series,
         "left_out": book.pictures.left_out,

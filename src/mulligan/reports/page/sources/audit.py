@@ -8,13 +8,15 @@ from typing import Any
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
 
-from ....records import OutputCard, Quantity, SiteInventory, UnitCard
+from ....records import Behaviour, OutputCard, Quantity, SiteInventory, UnitCard
 from ...phrases import command_of
 from ...reading import Stored, read_run
+from ...text import plural
 from ..book import Book, Card, Column, alias, keyed
 from ..prose import Prose
 from ..rows import Reference, Rows
 from .audit_compared import add_compared
+from .audit_described import add_described
 from .audit_findings import add_checks, add_findings
 from .audit_prose import prose
 from .showing import Showing, plain
@@ -52,6 +54,7 @@ def add(book: Book, folder: Path, pre: str) -> Prose:
     add_findings(book, stored, network, run)
     add_checks(book, stored, run)
     add_compared(book, stored, run)
+    add_described(book, stored, run)
     _Audit(book, stored, network, run, problems).add()
     book.runs[run]["problems"] = problems
     return prose(stored, pre, run, book, network)
@@ -167,7 +170,8 @@ class _Audit:
     def output(self, output: OutputCard) -> None:
         card = self.book.output(self.network, output.output)
         key = card["key"]
-        card["n"] = card["n"] if card["n"] is not None else output.n
+        if card["n"] is None:  # how many examples are of it nobody knows: `output.n` counts answers
+            card["notes"].append(_answered(output.n, self.stored.description.behaviour))
         if output.figure is not None and not card["figures"]:
             self.figure(card, "Figure", plain(output.figure), table=None)
         card["confused"] = card["confused"] or [list(pair) for pair in output.confused_with]
@@ -182,6 +186,13 @@ class _Audit:
 
 
 _AUC = "AUC"
+
+
+def _answered(n: int, behaviour: Behaviour | None) -> str:
+    """How often an output is answered, where the data do not say how often it would be right."""
+    if behaviour is not None and behaviour.task == "language":
+        return f"Answered at {plural(n, 'position')} of {plural(behaviour.n, 'text')}."
+    return f"Answered for {plural(n, 'example')} of the data; how many are of it, they do not say."
 
 
 def _measure(inventory: SiteInventory | None) -> str:

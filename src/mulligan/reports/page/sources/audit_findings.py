@@ -54,6 +54,8 @@ def add_checks(book: Book, stored: Stored, run: int) -> None:
     """How hard each check looked."""
     rows = Rows(book, run, "checks", "Checks", _DOCUMENT, _CHECK)
     for check in stored.findings.checks:
+        if check.about:
+            book.terms[check.name] = f"A check. {check.about}"
         smallest = check.smallest_effect
         if smallest is not None and is_graded(smallest):  # its ends are the grades that were tried, and no interval
             smallest = replace(smallest, low=None, high=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from ...pages import environment
-from ...phrases import LIMITS, captions, command_of, flat, other_figures, shades
+from ...phrases import LIMITS, budget_of, captions, command_of, flat, other_figures, shades
 from ...pictures import Pictures
 from ...reading import Stored
 from ...text import visible
@@ -23,7 +23,8 @@ def prose(stored: Stored, pre: str, run: int, book: Book, network: int) -> Prose
     told = {
         "findings": findings, "description": description, "manifest": stored.manifest, "decision": decision,
         "how_hard": how_hard(findings), "who_can_tell": who_can_tell(findings),
-        "pictures": Pictures(stored, pre=pre), "captions": captions, "shades": shades,
+        "budget": budget_of(stored.manifest), "pictures": Pictures(stored, pre=pre), "captions": captions,
+        "shades": shades,
         "extra": extra, "extra_left": extra_left, "config": tuple(flat(stored.manifest.get("config"))),
         "command": command_of(stored.manifest), "coverage": tuple(flat(findings.coverage)),
         "input": tuple(flat(findings.network.input)), "limit": LIMITS, "pre": pre, "run": run,
