@@ -1,21 +1,21 @@
 // Everything that a page may hold. Elements first, then the views, which register themselves by importing them.
 
-import "./elements/page";
-import "./elements/picture";
-import "./elements/features";
-import "./elements/classes";
-import "./elements/card";
-import "./elements/class-card";
-import "./elements/evidence";
-import "./elements/table";
-import "./elements/preview";
-import "./elements/keys";
-import "./elements/map";
-import "./elements/atlas";
-import "./elements/factors";
-import "./elements/links";
-import "./elements/compare";
-import "./elements/unit";
+import "./elements/page/page";
+import "./elements/shared/picture";
+import "./elements/lists/features";
+import "./elements/lists/classes";
+import "./elements/cards/card";
+import "./elements/cards/class-card";
+import "./elements/charts/evidence";
+import "./elements/lists/table";
+import "./elements/page/preview";
+import "./elements/page/keys";
+import "./elements/planes/map";
+import "./elements/planes/atlas";
+import "./elements/factors/factors";
+import "./elements/links/links";
+import "./elements/compare/compare";
+import "./elements/cards/unit";
 import "./review/review";
 import "./views/map";
 import "./views/atlas";

@@ -233,6 +233,8 @@ export interface Finding {
   baseline: Quantity | null;
   p: number | null;
   p_adjusted: number | null;
+  /** Over how many claims p was corrected; null: a run of before that was counted. */
+  corrected_for: number | null;
   causal: Causal | null;
   action: string;
   reproduce: string;

@@ -2,7 +2,7 @@
 
 import { LitElement, html } from "lit";
 import { customElement } from "lit/decorators.js";
-import { Page } from "../elements/page";
+import { Page } from "../elements/page/page";
 import { keepToken } from "./client";
 import { wear } from "./style";
 

@@ -1,6 +1,6 @@
 // What the elements of reviewing share: they ask again when a reader has said who they are.
 
-import { PageElement } from "../elements/element";
+import { PageElement } from "../elements/shared/element";
 import { IDENTITY, type Reviews } from "./client";
 import { reviewsOf } from "./identity";
 

@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
-import { quantity } from "../elements/quantity";
+import { quantity } from "../elements/shared/quantity";
 import { to } from "../router";
 import { brief, number, plural, visible } from "../words";
 import type { LayerState, Overview, Reviews } from "./client";

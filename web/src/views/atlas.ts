@@ -1,7 +1,7 @@
 // "#/atlas/ID?z=&x=&y=&class=&level=": an atlas by itself, with the figures that say how far to trust it.
 
 import { html, nothing } from "lit";
-import { dots, rowsOf } from "../elements/dots";
+import { dots, rowsOf } from "../elements/charts/dots";
 import { to } from "../router";
 import { brief } from "../words";
 import { nowhere, register } from "./views";

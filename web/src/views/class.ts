@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import type { Book } from "../book/book";
-import { find } from "../elements/search";
+import { find } from "../elements/shared/search";
 import { to } from "../router";
 import { brief, spaced } from "../words";
 import { nowhere, register } from "./views";

@@ -2,10 +2,10 @@
 
 import { html, nothing, type TemplateResult } from "lit";
 import type { Book } from "../book/book";
-import { wanted } from "../elements/features";
-import { classLink, featureName, networkOf, selectiveFor } from "../elements/naming";
-import { find } from "../elements/search";
-import { term } from "../elements/term";
+import { wanted } from "../elements/lists/features";
+import { classLink, featureName, networkOf, selectiveFor } from "../elements/shared/naming";
+import { find } from "../elements/shared/search";
+import { term } from "../elements/shared/term";
 import { to } from "../router";
 import { brief, visible } from "../words";
 import { nowhere, register } from "./views";

@@ -4,11 +4,11 @@ import { html, nothing, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import type { Book } from "../book/book";
 import type { Finding, Group } from "../book/format";
-import { PageElement } from "../elements/element";
-import { classLink, unitLink } from "../elements/naming";
-import { picture } from "../elements/picture";
-import { from } from "../elements/quantity";
-import { term } from "../elements/term";
+import { PageElement } from "../elements/shared/element";
+import { classLink, unitLink } from "../elements/shared/naming";
+import { picture } from "../elements/shared/picture";
+import { from } from "../elements/shared/quantity";
+import { term } from "../elements/shared/term";
 import { to } from "../router";
 import { brief, number, plural, visible } from "../words";
 import { nowhere, register } from "./views";
@@ -49,6 +49,16 @@ export class FindingView extends PageElement {
     if (at === this.of) this.finding = found;
   }
 
+  /** p, and over which claims it was corrected; as p_text in src/mulligan/reports/wording.py says it. */
+  private tested(f: Finding): TemplateResult | string {
+    if (f.p === null) return "No p-value applies.";
+    const p = html`${term("p-value", "p")} = ${from(number(f.p), f.table)}`;
+    if (f.p_adjusted === null) return html`${p}, corrected for no other claim.`;
+    if (f.corrected_for === 1) return html`${p}; Holm's correction was over this one claim, and leaves it as it is.`;
+    const family = f.corrected_for ? `this check's ${plural(f.corrected_for, "claim")}` : "the claims that this check froze";
+    return html`${p}; after Holm's correction over ${family}, p = ${from(number(f.p_adjusted), f.table)}.`;
+  }
+
   protected override render() {
     if (this.failed) return this.trouble();
     const f = this.finding;
@@ -58,7 +68,7 @@ export class FindingView extends PageElement {
         <span class="tag">${f.confidence === null ? "confidence not measured" : html`${term("confidence")} ${from(number(f.confidence, 2), f.table)}`}</span></p>
       ${this.subjects(f)}
       <section><h2>${term("effect", "Effect")} against its controls</h2>${this.evidence(f, "effect")}
-        <p>${f.p === null ? "No p-value applies." : html`${term("p-value", "p")} = ${from(number(f.p), f.table)}; after correction for all claims tested, p = ${from(number(f.p_adjusted), f.table)}.`}</p></section>
+        <p>${this.tested(f)}</p></section>
       <section><h2>${term("causal test", "Causal test")}</h2>
         ${causal ? html`<p><bdi>${visible(causal.edit)}</bdi></p>${this.evidence(f, "causal")}
           <h3>What the edit costs on clean data</h3>${causal.clean_before || causal.clean_after ? this.evidence(f, "clean") : html`<p class="none">Not measured.</p>`}`

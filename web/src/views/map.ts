@@ -1,7 +1,7 @@
 // "#/map/ID?at=EXAMPLE": maps by themselves, with the figures that say how far to trust them.
 
 import { html } from "lit";
-import { dots, rowsOf } from "../elements/dots";
+import { dots, rowsOf } from "../elements/charts/dots";
 import { to } from "../router";
 import { brief, number } from "../words";
 import { nowhere, register } from "./views";

@@ -1,4 +1,4 @@
-/* sources cdcd124dd972e949421b75212a18ffe8a3be405b027e165cb45032a2929b6f71 */
+/* sources 0d56d6e43ace75c046b66926211396f6d4e7a8ca527d8b67104ea6b1056ed345 */
 "use strict";(()=>{var ti=Object.defineProperty;var Ba=Object.getOwnPropertyDescriptor;var Ua=(t,r)=>{for(var e in r)ti(t,e,{get:r[e],enumerable:!0})};var v=(t,r,e,n)=>{for(var s=n>1?void 0:n?Ba(r,e):r,i=t.length-1,o;i>=0;i--)(o=t[i])&&(s=(n?o(r,e,s):o(s))||s);return n&&s&&ti(r,e,s),s};/**
  * @license
  * Copyright 2019 Google LLC
@@ -611,11 +611,11 @@ fieldset.rv-verdict { border: 0; padding: 0; margin: 0; display: flex; flex-wrap
     <mg-finding .at=${s}></mg-finding>
     ${t.index.review?h`<section><h2>What readers think</h2><mg-review-finding .run=${i.run} .finding=${i.id}></mg-review-finding></section>`:p}
     ${t.index.findings.length>1?h`<section><h2>The other findings and leads</h2>${Oa(t,s)}</section>`:p}`:ge(`This page has no finding \u201C${g(r)}\u201D.`,Oa(t))});function Oa(t,r=-1){return h`<ul>${t.index.findings.map((e,n)=>n===r?p:h`<li><a href=${S("finding",e.id,{run:e.run||null})}><span class="id">${g(e.id)}</span> <bdi>${g(e.claim)}</bdi></a>
-    <small>${e.lead?"lead":"finding"}, ${e.kind}${t.index.runs.length>1?`, ${g(t.index.runs[e.run]?.folder??"")}`:""}</small></li>`)}</ul>`}var ur=class extends Q{constructor(){super(...arguments);this.at=-1;this.finding=null;this.of=-1}willUpdate(){this.at!==this.of&&(this.of=this.at,this.finding=null,this.load(this.at))}async load(e){let n=await this.attempt(this.book.item("findings",e));e===this.of&&(this.finding=n)}render(){if(this.failed)return this.trouble();let e=this.finding;if(!e)return h`<p class="none" aria-busy="true">Decoding…</p>`;let n=e.causal;return h`<p class="tags"><span class="tag sev ${e.severity}">${e.severity} severity</span> <span class="tag">${g(e.kind)}</span>
+    <small>${e.lead?"lead":"finding"}, ${e.kind}${t.index.runs.length>1?`, ${g(t.index.runs[e.run]?.folder??"")}`:""}</small></li>`)}</ul>`}var ur=class extends Q{constructor(){super(...arguments);this.at=-1;this.finding=null;this.of=-1}willUpdate(){this.at!==this.of&&(this.of=this.at,this.finding=null,this.load(this.at))}async load(e){let n=await this.attempt(this.book.item("findings",e));e===this.of&&(this.finding=n)}tested(e){if(e.p===null)return"No p-value applies.";let n=h`${ae("p-value","p")} = ${pe(x(e.p),e.table)}`;if(e.p_adjusted===null)return h`${n}, corrected for no other claim.`;if(e.corrected_for===1)return h`${n}; Holm's correction was over this one claim, and leaves it as it is.`;let s=e.corrected_for?`this check's ${P(e.corrected_for,"claim")}`:"the claims that this check froze";return h`${n}; after Holm's correction over ${s}, p = ${pe(x(e.p_adjusted),e.table)}.`}render(){if(this.failed)return this.trouble();let e=this.finding;if(!e)return h`<p class="none" aria-busy="true">Decoding…</p>`;let n=e.causal;return h`<p class="tags"><span class="tag sev ${e.severity}">${e.severity} severity</span> <span class="tag">${g(e.kind)}</span>
         <span class="tag">${e.confidence===null?"confidence not measured":h`${ae("confidence")} ${pe(x(e.confidence,2),e.table)}`}</span></p>
       ${this.subjects(e)}
       <section><h2>${ae("effect","Effect")} against its controls</h2>${this.evidence(e,"effect")}
-        <p>${e.p===null?"No p-value applies.":h`${ae("p-value","p")} = ${pe(x(e.p),e.table)}; after correction for all claims tested, p = ${pe(x(e.p_adjusted),e.table)}.`}</p></section>
+        <p>${this.tested(e)}</p></section>
       <section><h2>${ae("causal test","Causal test")}</h2>
         ${n?h`<p><bdi>${M(n.edit)}</bdi></p>${this.evidence(e,"causal")}
           <h3>What the edit costs on clean data</h3>${n.clean_before||n.clean_after?this.evidence(e,"clean"):h`<p class="none">Not measured.</p>`}`:h`<p class="none">Not measured: no edit of the network or the input was tried.</p>`}</section>
@@ -634,7 +634,7 @@ fieldset.rv-verdict { border: 0; padding: 0; margin: 0; display: flex; flex-wrap
       ${s?.length?h`<div><dt>Units</dt><dd>${s.map((o,a)=>h`${a?", ":""}${n===null?o:Zt(this.book,e.network,n,o)}`)}
         ${n!==null&&s.some(o=>!this.book.keyOf(e.network,n,o))?h`<br><small>${s.some(o=>this.book.keyOf(e.network,n,o))?"Those that are no links have no card":"They have no cards"}: no run of this page described them. <code>mulligan see</code> does.</small>`:p}</dd></div>`:p}
       ${i?.length?h`<div><dt>Rows of the weights</dt><dd>${i.join(", ")}</dd></div>`:p}</dl></section>`}};v([R({type:Number})],ur.prototype,"at",2),v([A()],ur.prototype,"finding",2),ur=v([B("mg-finding")],ur);ie("tables",t=>h`<h1 tabindex="-1">Tables</h1>
-  <p>Every number of this page stands in one of these, and every table lies in a file of its run.</p>
+  <p>The numbers of this page stand in these, and every table lies in a file of its run.</p>
   <div class="scroll"><table><thead><tr><th scope="col">Table</th><th scope="col">Rows</th><th scope="col">Run</th><th scope="col">File</th></tr></thead>
   <tbody>${t.index.tables.map(r=>h`<tr><th scope="row"><a href=${S("table",r.id)}>${g(r.title)}</a></th><td class="num">${x(r.n)}</td>
     <td><bdi><code>${g(Na(t.index.runs,r.id)?.folder??"")}</code></bdi></td><td><code>${g(r.file)}</code></td></tr>`)}</tbody></table></div>`);ie("table",(t,{of:r,query:e})=>{let n=t.table(r);if(!n)return ge(`This page has no table \u201C${g(r)}\u201D.`,h`<p><a href="#/tables">All tables of this page</a></p>`);let s=Na(t.index.runs,n.id);return h`<header class="card-head"><p class="kicker"><a href="#/tables">all tables</a></p><h1 tabindex="-1">${g(n.title)}</h1>

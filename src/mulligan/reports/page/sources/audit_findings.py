@@ -7,7 +7,7 @@ from typing import Any
 
 from ....records import Finding
 from ...reading import Stored
-from ...wording import is_graded, p_text, state
+from ...wording import is_graded, state
 from ..book import Book, Column
 from ..rows import Rows
 from .showing import plain
@@ -43,7 +43,6 @@ def add_findings(book: Book, stored: Stored, network: int, run: int) -> None:
             })  # fmt: skip
             every.append({
                 **book.placed(finding, stored), "run": run, "network": network, "lead": lead, "table": table,
-                "tested": p_text(finding),
             })  # fmt: skip
     if every:
         book.series["findings"] = every
