@@ -6,7 +6,7 @@ import { brief, number, plural } from "../words";
 import { nowhere, register } from "./views";
 
 register("tables", (book) => html`<h1 tabindex="-1">Tables</h1>
-  <p>The numbers of this page stand in these, and every table lies in a file of its run.</p>
+  <p>Every figure of this page leads to its row in one of these, and every table lies in a file of its run.</p>
   <div class="scroll"><table><thead><tr><th scope="col">Table</th><th scope="col">Rows</th><th scope="col">Run</th><th scope="col">File</th></tr></thead>
   <tbody>${book.index.tables.map((table) => html`<tr><th scope="row"><a href=${to("table", table.id)}>${brief(table.title)}</a></th><td class="num">${number(table.n)}</td>
     <td><bdi><code>${brief(runOf(book.index.runs, table.id)?.folder ?? "")}</code></bdi></td><td><code>${brief(table.file)}</code></td></tr>`)}</tbody></table></div>`);

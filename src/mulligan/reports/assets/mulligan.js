@@ -1,4 +1,4 @@
-/* sources 0d56d6e43ace75c046b66926211396f6d4e7a8ca527d8b67104ea6b1056ed345 */
+/* sources a4a1816033b86f32f7bae1a709d3ed498a779756ccb171f1203a00a7918df067 */
 "use strict";(()=>{var ti=Object.defineProperty;var Ba=Object.getOwnPropertyDescriptor;var Ua=(t,r)=>{for(var e in r)ti(t,e,{get:r[e],enumerable:!0})};var v=(t,r,e,n)=>{for(var s=n>1?void 0:n?Ba(r,e):r,i=t.length-1,o;i>=0;i--)(o=t[i])&&(s=(n?o(r,e,s):o(s))||s);return n&&s&&ti(r,e,s),s};/**
  * @license
  * Copyright 2019 Google LLC
@@ -634,7 +634,7 @@ fieldset.rv-verdict { border: 0; padding: 0; margin: 0; display: flex; flex-wrap
       ${s?.length?h`<div><dt>Units</dt><dd>${s.map((o,a)=>h`${a?", ":""}${n===null?o:Zt(this.book,e.network,n,o)}`)}
         ${n!==null&&s.some(o=>!this.book.keyOf(e.network,n,o))?h`<br><small>${s.some(o=>this.book.keyOf(e.network,n,o))?"Those that are no links have no card":"They have no cards"}: no run of this page described them. <code>mulligan see</code> does.</small>`:p}</dd></div>`:p}
       ${i?.length?h`<div><dt>Rows of the weights</dt><dd>${i.join(", ")}</dd></div>`:p}</dl></section>`}};v([R({type:Number})],ur.prototype,"at",2),v([A()],ur.prototype,"finding",2),ur=v([B("mg-finding")],ur);ie("tables",t=>h`<h1 tabindex="-1">Tables</h1>
-  <p>The numbers of this page stand in these, and every table lies in a file of its run.</p>
+  <p>Every figure of this page leads to its row in one of these, and every table lies in a file of its run.</p>
   <div class="scroll"><table><thead><tr><th scope="col">Table</th><th scope="col">Rows</th><th scope="col">Run</th><th scope="col">File</th></tr></thead>
   <tbody>${t.index.tables.map(r=>h`<tr><th scope="row"><a href=${S("table",r.id)}>${g(r.title)}</a></th><td class="num">${x(r.n)}</td>
     <td><bdi><code>${g(Na(t.index.runs,r.id)?.folder??"")}</code></bdi></td><td><code>${g(r.file)}</code></td></tr>`)}</tbody></table></div>`);ie("table",(t,{of:r,query:e})=>{let n=t.table(r);if(!n)return ge(`This page has no table \u201C${g(r)}\u201D.`,h`<p><a href="#/tables">All tables of this page</a></p>`);let s=Na(t.index.runs,n.id);return h`<header class="card-head"><p class="kicker"><a href="#/tables">all tables</a></p><h1 tabindex="-1">${g(n.title)}</h1>
