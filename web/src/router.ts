@@ -36,7 +36,8 @@ export function amend(query: Record<string, string | number | null | undefined>)
   if (!now) return;
   const all: Record<string, string> = Object.fromEntries(now.query);
   const next = to(now.view, now.of, { ...all, ...query });
-  if (next !== location.hash) history.replaceState(null, "", next);
+  // Within srcdoc an address is taken for one of the page around it, unless it is whole.
+  if (next !== location.hash) history.replaceState(null, "", location.href.split("#", 1)[0] + next);
 }
 
 function split(text: string, mark: string): [string, string] {

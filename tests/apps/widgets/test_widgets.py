@@ -33,7 +33,7 @@ def test_a_run_shows_itself_and_says_why_it_cannot(run: Path) -> None:
     opened = mulligan.Run.open(run)
     shown = opened._repr_html_()
     assert shown == display(opened)
-    assert shown.startswith('<iframe sandbox="allow-scripts"')
+    assert shown.startswith('<iframe sandbox="allow-scripts allow-downloads"')
     assert "allow-same-origin" not in shown
     (run / "findings.json").write_text("{")
     broken = opened._repr_html_()
@@ -63,6 +63,12 @@ def test_the_iframe_is_alive_and_leaves_the_notebook_alone(run: Path, tmp_path: 
     inner.wait_for_selector(".stage h1")
     assert opened.page.url == notebook.as_uri()
     assert opened.page.title() == "Notebook"
+    inner.locator(".stage input[type=search]").fill("blocks")
+    inner.wait_for_function("location.hash.includes('q=blocks')")
+    inner.evaluate("location.hash = '#/table/r0-checks'")
+    with opened.page.expect_download() as download:
+        inner.get_by_role("button", name="Download as CSV").click()
+    assert download.value.suggested_filename.endswith(".csv")
     inner.locator(".stage .back a[href='#/']").click()
     inner.wait_for_selector("#findings:visible")
     assert opened.complaints == []

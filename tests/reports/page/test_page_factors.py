@@ -185,3 +185,12 @@ def test_the_page_fits_and_bars_nobody(tmp_path: Path, open_page: Opener, width:
     page = at(opened, "#/factors/nowhere")
     assert "This page has no factors named" in page.inner_text("main.view")
     assert opened.complaints == []
+
+
+def test_contents_lead_to_what_is_there(tmp_path: Path) -> None:
+    """A page with tables, and neither features nor classes."""
+    tree, index, _ = written(some_factors(tmp_path / "run"))
+    links = [a["href"] for tag, a in tree.elements if tag == "a" and a.get("href", "").startswith("#")]
+    ids = {a["id"] for _, a in tree.elements if "id" in a}
+    assert index["tables"]
+    assert {link[1:] for link in links if not link.startswith("#/")} <= ids

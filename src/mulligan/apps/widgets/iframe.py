@@ -43,7 +43,7 @@ def iframe(runs: Sequence[Path | str], *, title: str = "", pictures: int = PICTU
     # Without allow-same-origin the page can reach neither the notebook around it nor its cookies. What stands
     # within the tag is read where a viewer takes frames away, as JupyterLab does until a notebook is trusted.
     return Markup(
-        '<iframe sandbox="allow-scripts" referrerpolicy="no-referrer" title="{}" '
+        '<iframe sandbox="allow-scripts allow-downloads" referrerpolicy="no-referrer" title="{}" '
         'style="width:100%;height:{}px;border:1px solid #8886;border-radius:6px" srcdoc="{}">'
         "Mulligan's page about {} is not shown by this viewer: trust the notebook, or run the cell again.</iframe>"
     ).format(book.title, height, escape(page.replace("\n\n", "\n")), book.title)

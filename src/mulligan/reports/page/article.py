@@ -102,8 +102,10 @@ def _contents(book: Book, parts: Sequence[Prose]) -> list[Entry]:
         inner.append(Entry(href="#/classes", text=_outputs(book), note=str(len(book.classes))))
     if book.tables:
         inner.append(Entry(href="#/tables", text="Tables", note=str(len(book.tables))))
-    if inner:
+    if book.features or book.classes:
         entries.append(Entry(href="#learned", text=_LEARNED, inner=tuple(inner)))
+    else:
+        entries += inner
     if len(book.networks) > 1:
         entries.append(Entry(href="#compared", text="Side by side"))
     entries += [entry for part in first for entry in part.contents_after]
