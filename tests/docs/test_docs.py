@@ -23,7 +23,7 @@ BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>file|not run): (?P<what>.*?) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
 )
 #: Options on the pages that belong to programs other than ours: Sphinx, pip, Ray, and the examples' own.
-FOREIGN = {"--fail-on-warning", "--no-deps", "--head", "--address"}
+FOREIGN = {"--fail-on-warning", "--no-deps", "--head", "--address", "--to", "--execute"}  # of other programs
 
 
 def blocks(page: Path, *languages: str) -> list[re.Match[str]]:

@@ -61,7 +61,7 @@ def test_what_is_not_there_is_said_with_the_command_that_gets_it(cache: Path) ->
     )
     with pytest.raises(BadInput, match=said):
         load("hf:org/gated")
-    for odd in ("hf:org/na/me", "hf:../x", "hf:org/..", "hf:a b", "hf:org/name@"):
+    for odd in ("hf:org/na/me", "hf:../no-such-folder", "hf:org/..", "hf:a b", "hf:org/name@"):
         with pytest.raises(BadInput, match="there is no such folder"):
             load(odd)
     with pytest.raises(BadInput, match="this is no ID of the Hugging Face hub"):
