@@ -1,17 +1,15 @@
 // <mg-card>: all that the page knows of one feature, each number beside its control.
 
 import { html, nothing, type TemplateResult } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { customElement } from "lit/decorators.js";
 import type { FeatureCard, Figure, Finding } from "../../book/format";
 import { brief, number, plural, visible } from "../../words";
 import { Axis, sign, ticks, track, type Mark } from "../charts/chart";
 import { drives, linked } from "./drives";
-import { PageElement } from "../shared/element";
-import { findingsOf, namedBy, namesUnit } from "../shared/named";
+import { namedBy, namesUnit } from "../shared/named";
 import { labels } from "./labels";
 import { classLink, unprefixed } from "../shared/naming";
-import { whenIdle } from "../shared/idle";
-import type { PictureElement } from "../shared/picture";
+import { OneCard } from "./one";
 import { portraits } from "./portraits";
 import { from, quantity } from "../shared/quantity";
 import { colours, ramp, sightings } from "./sightings";
@@ -19,25 +17,13 @@ import { sources } from "../shared/sources";
 import { term } from "../shared/term";
 
 @customElement("mg-card")
-export class Card extends PageElement {
-  /** The feature's number. */
-  @property({ type: Number }) at = -1;
-  @state() private card: FeatureCard | null = null;
-  @state() private findings: Finding[] = [];
-  private of = -1;
-
-  protected override willUpdate(): void {
-    if (this.at === this.of) return;
-    this.of = this.at;
-    this.card = null;
-    this.failed = "";
-    void this.load(this.at);
+export class Card extends OneCard<FeatureCard> {
+  protected decode(at: number): Promise<FeatureCard> {
+    return this.book.featureCard(at);
   }
 
-  private async load(at: number): Promise<void> {
-    const card = await this.attempt(this.book.featureCard(at));
-    const named = await this.attempt(card ? findingsOf(this.book, (f) => f.network === card.network && namesUnit(f, card.site, card.unit)) : Promise.resolve([]));
-    if (at === this.of) [this.card, this.findings] = [card, named ?? []];
+  protected named(finding: Finding, { network, site, unit }: FeatureCard): boolean {
+    return finding.network === network && namesUnit(finding, site, unit);
   }
 
   protected override render() {
@@ -67,11 +53,6 @@ export class Card extends PageElement {
       ${card.drives.length || card.links ? html`<section><h2>What it drives</h2>${drives(this.book, card.network, card.drives, "output", name)}${linked(card.key, card.links)}</section>` : nothing}
       ${shown || card.portraits.length ? nothing : html`<p class="none">The runs of this page hold no picture of this unit; <code>mulligan see</code> makes them.</p>`}
       ${sources(this.book, card.sources)}`;
-  }
-
-  /** Pictures further down are decoded when there is time: who prints the page wants to see them. */
-  protected override updated(): void {
-    if (this.card) whenIdle(() => this.querySelectorAll<PictureElement>("mg-picture").forEach((shown) => void shown.load()));
   }
 
   private classes(card: FeatureCard): TemplateResult {

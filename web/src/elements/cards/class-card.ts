@@ -1,17 +1,16 @@
 // <mg-class-card>: all that the page knows of one class: how it is answered, how it looks, and which units drive it.
 
 import { html, nothing, type TemplateResult } from "lit";
-import { customElement, property, state } from "lit/decorators.js";
+import { customElement } from "lit/decorators.js";
 import type { ClassCard as Of, Finding } from "../../book/format";
 import { to } from "../../router";
 import { number, plural } from "../../words";
 import { figure, notes } from "./card";
 import { drives, linked } from "./drives";
-import { findingsOf, namedBy, namesClass } from "../shared/named";
-import { PageElement } from "../shared/element";
+import { namedBy, namesClass } from "../shared/named";
 import { classLink, ends, featureName, networkOf, selectiveFor } from "../shared/naming";
-import { whenIdle } from "../shared/idle";
-import { NO_PICTURE, picture, type PictureElement } from "../shared/picture";
+import { NO_PICTURE, picture } from "../shared/picture";
+import { OneCard } from "./one";
 import { portraits } from "./portraits";
 import { examples, sightings } from "./sightings";
 import { sources } from "../shared/sources";
@@ -20,25 +19,13 @@ import { term } from "../shared/term";
 const MOST = 24;
 
 @customElement("mg-class-card")
-export class ClassCard extends PageElement {
-  /** The class's number. */
-  @property({ type: Number }) at = -1;
-  @state() private card: Of | null = null;
-  @state() private findings: Finding[] = [];
-  private of = -1;
-
-  protected override willUpdate(): void {
-    if (this.at === this.of) return;
-    this.of = this.at;
-    this.card = null;
-    this.failed = "";
-    void this.load(this.at);
+export class ClassCard extends OneCard<Of> {
+  protected decode(at: number): Promise<Of> {
+    return this.book.classCard(at);
   }
 
-  private async load(at: number): Promise<void> {
-    const card = await this.attempt(this.book.classCard(at));
-    const named = await this.attempt(card ? findingsOf(this.book, (f) => f.network === card.network && namesClass(f, card.name)) : Promise.resolve([]));
-    if (at === this.of) [this.card, this.findings] = [card, named ?? []];
+  protected named(finding: Finding, { network, name }: Of): boolean {
+    return finding.network === network && namesClass(finding, name);
   }
 
   protected override render() {
@@ -59,10 +46,6 @@ export class ClassCard extends PageElement {
       ${shown ? html`<section><h2>Examples</h2>${sightings(this.book, card.network, "Where its score comes from", card.sightings)}
         ${examples(this.book, card.network, card.sightings.length ? "More examples" : "Examples of the data", card.examples)}</section>` : nothing}
       ${sources(this.book, card.sources)}`;
-  }
-
-  protected override updated(): void {
-    if (this.card) whenIdle(() => this.querySelectorAll<PictureElement>("mg-picture").forEach((shown) => void shown.load()));
   }
 
   private confused({ confused, network }: Of): TemplateResult | typeof nothing {

@@ -10,7 +10,7 @@ import { term } from "../shared/term";
 
 export function portraits(items: Portrait[]): TemplateResult | typeof nothing {
   if (!items.length) return nothing;
-  return html`<ul class="portraits">${items.map((item) => html`<li><figure>
+  return html`<ul class="portraits ${items.length === 1 ? "one" : ""}">${items.map((item) => html`<li><figure class=${item.alpha === null ? "lone" : ""}>
     ${picture(item.image, `Picture optimized for ${brief(item.objective)}`, html`<span class="thumb missing">the picture did not fit into this page</span>`)}
     ${picture(item.alpha, "How much each part of the picture matters, light where it matters")}
     <figcaption><p><bdi><code>${brief(item.objective)}</code></bdi></p>${item.steps ? reached(item) : nothing}

@@ -10,9 +10,9 @@ import { from } from "../shared/quantity";
 
 export function sightings(book: Book, network: number, title: unknown, items: Sighting[]): TemplateResult | typeof nothing {
   if (!items.length) return nothing;
-  const seen = items.some((item) => item.heat !== null);
+  const kind = items.some(({ example }) => example.tokens) ? "texts" : items.some(({ heat }) => heat !== null) ? "seen" : "";
   return html`<p class="label">${title}</p>
-    <ul class="examples ${seen ? "seen" : ""}">${items.map((item) => sighting(book, network, item))}</ul>`;
+    <ul class="examples ${kind}">${items.map((item) => sighting(book, network, item))}</ul>`;
 }
 
 /** Examples that were not looked into. */

@@ -6,8 +6,8 @@ import type { Finding } from "../../book/format";
 import { to } from "../../router";
 import { brief, visible } from "../../words";
 
-export async function findingsOf(book: Book, names: (finding: Finding) => boolean): Promise<Finding[]> {
-  return ((await book.items("findings", 0, book.index.findings.length)) as Finding[]).filter(names);
+export async function findingsOf(book: Book): Promise<Finding[]> {
+  return (await book.items("findings", 0, book.index.findings.length)) as Finding[];
 }
 
 export function namesClass({ sources, absent, target }: Finding, name: string): boolean {

@@ -20,7 +20,7 @@ const END = 11;
 export function ends(name: string): TemplateResult {
   const letters = [...brief(name)];
   if (letters.length <= END + 3) return html`<bdi><code>${letters.join("")}</code></bdi>`;
-  return html`<bdi class="ends" title=${letters.join("")}><code>${letters.slice(0, -END).join("")}</code><code>${letters.slice(-END).join("")}</code></bdi>`;
+  return html`<bdi class="long-name" title=${letters.join("")}><code>${letters.slice(0, -END).join("")}</code><code>${letters.slice(-END).join("")}</code></bdi>`;
 }
 
 /** A unit's name, which breaks between its parts and never within a number. */
