@@ -100,7 +100,7 @@ class _Inquiry:
         third = len(able) >= 3 or (len(able) == 2 and len(subject.classes) > len(covered))
         if not third:
             why = (
-                f"Too few sources: only {len(able)} of {len(self.sides)} classes (or groups) have {FEWEST_SOURCES} "
+                f"Too few sources: {len(able)} of {len(self.sides)} classes (or groups) have {FEWEST_SOURCES} "
                 "examples in the half that confirms, and an unrelated third is needed. "
                 f"Give at least {2 * FEWEST_SOURCES} examples a class."
             )

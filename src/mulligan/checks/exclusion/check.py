@@ -118,7 +118,7 @@ class _Inquiry:
         # A side, its exception, the partners that trigger, and the side that holds the target.
         if n < FEWEST_PARTNERS + 3:
             why = (
-                f"Too few sources: only {n} of {len(self.every)} classes (or groups) have {FEWEST_SOURCES} examples in "
+                f"Too few sources: {n} of {len(self.every)} classes (or groups) have {FEWEST_SOURCES} examples in "
                 f"the half that confirms, and {FEWEST_PARTNERS + 3} are needed. Give at least {2 * FEWEST_SOURCES} "
                 "examples a class."
             )
