@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mulligan.checks.check import Subject
 from mulligan.checks.head_edit import ALPHA, CHECK, Half, Head, Repair, undone
 from mulligan.checks.head_edit.refitting import demonstrated, gain_of, refitted, repaired, smallest_factor, without
-from mulligan.checks.head_edit.rows import _student_p, _tail, oddities, oddness, partners, row_figures
+from mulligan.checks.head_edit.rows import _student_p, _tail, lopsided, oddities, oddness, partners, row_figures
 from mulligan.datasets import load_dataset
 from mulligan.networks import Network, TokenInput
 from mulligan.records import Finding
@@ -473,6 +473,31 @@ def test_what_a_row_draws_is_undone_and_a_clean_head_gains_nothing() -> None:
     bias[2] = bias[5]
     edited = undone(Head(weight, bias), *halved(features, labels))[0]
     assert (edited.row, edited.score > 0.3) == (2, True), edited
+
+
+def test_confusion_is_mutual_unless_a_row_was_bent() -> None:
+    """Where features of all classes scatter alike, the best head is quasi-symmetric; one bent row is not."""
+    features, labels, head = clusters()
+    data = Half(features, labels, np.arange(len(labels)))
+    assert lopsided(head, data).max() < 2.2
+    weight = head.weight.copy()
+    # As Meng et al. 2022 would: class 5's mean, as the features scatter, is written into the row for 2.
+    key = np.linalg.solve(features.T @ features / len(features) + 0.01 * np.eye(16), features[labels == 5].mean(0))
+    weight[2] += 1.5 * key / np.linalg.norm(key)
+    odd = lopsided(Head(weight, head.bias), data)
+    assert (int(odd.argmax()), bool(odd[2] > 4)) == (2, True), odd
+    assert lopsided(head, Half(features[:20], labels[:20], np.arange(20))).max() == 0  # too few images of a class
+
+
+def test_the_lopsided_keep_their_level() -> None:
+    """Of heads without anything to tell, about one row in 160 is odd by 2.2."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(200):
+        features = rng.standard_normal((60, 12))
+        head = Head(rng.standard_normal((10, 12)), rng.standard_normal(10))
+        alarms += int((lopsided(head, Half(features, np.arange(60) % 10, np.arange(60))) > 2.2).sum())
+    assert alarms <= 0.012 * 2000
 
 
 def test_a_class_that_is_missed_is_no_edit_of_the_head() -> None:

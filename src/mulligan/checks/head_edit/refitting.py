@@ -25,6 +25,8 @@ from .rows import (
     Oddity,
     apart_in,
     beyond_direction,
+    joined,
+    lopsided,
     oddities,
     oddness,
     partners,
@@ -124,18 +126,20 @@ class Undone:
         gain: of pictures that the row draws, right after minus right before, as a share of a class's pictures. (Those
             of its own class that it misses tell nothing: a class that was forgotten in training is missed as well.)
         beyond: the gain beyond that of the next row: an edit of the head sits in one row, where labels that were
-            changed in training show in several. odd: how odd the row's weights are, see `oddness`.
+            changed in training show in several. odd: how odd the row's weights are, see `oddness`. alone: how odd it
+            is that the row answers to another class as it does, see `lopsided`.
     """
 
     row: int
     gain: float
     beyond: float
     odd: float
+    alone: float = 0.0
 
     @property
     def score(self) -> float:
-        """What is gained, as far as the weights are odd; it is near 0 for every row of a clean network."""
-        surely = min(max((self.odd - ODD) / (SURELY_ODD - ODD), 0.0), 1.0)
+        """What is gained, as far as the row is odd; it is near 0 for every row of a clean network."""
+        surely = min(max((max(self.odd, self.alone) - ODD) / (SURELY_ODD - ODD), 0.0), 1.0)
         return max(self.beyond, 0.0) * surely + 0.1 * max(self.odd - BY_ITSELF, 0.0)
 
 
@@ -146,9 +150,10 @@ def undone(head: Head, search: Half | None, test: Half | None) -> list[Undone]:
     """
     figures = {name: values for name, values in row_figures(head, search).items() if name != OUTRUN}
     odd = oddness(figures, partners(head))
-    rows = np.argsort(-odd, kind="stable")[:MOST_UNDONE]
-    gain = np.zeros(len(rows))
     halves = [half.known() for half in (search, test) if half is not None]
+    alone = lopsided(head, joined(halves)) if halves else np.zeros(len(odd))
+    rows = np.argsort(-np.maximum(odd, alone), kind="stable")[:MOST_UNDONE]
+    gain = np.zeros(len(rows))
     if len(halves) == 2 and min(len(half.labels) for half in halves) >= FEWEST_SOURCES:
         for fit, read in (halves, halves[::-1]):
             each = max(len(read.labels) / max(len(np.unique(read.labels)), 1), 1.0)
@@ -164,7 +169,7 @@ def undone(head: Head, search: Half | None, test: Half | None) -> list[Undone]:
     for k, row in enumerate(rows):
         others = np.delete(gain, k)
         beyond = float(gain[k] - max(float(others.max()) if len(others) else 0.0, 0.0))
-        out.append(Undone(int(row), float(gain[k]), beyond, float(odd[row])))
+        out.append(Undone(int(row), float(gain[k]), beyond, float(odd[row]), float(alone[row])))
     return sorted(out, key=lambda one: -one.score)
 
 
