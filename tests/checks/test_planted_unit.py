@@ -57,7 +57,7 @@ def test_clean_networks_raise_no_alarm(tmp_path: Path) -> None:
         for check in (CHECK, FORGED):
             outcome = check.run(given)
             assert (outcome.findings, outcome.leads) == ((), ()), outcome.record.why
-        assert CHECK.run(given).record.scores["planted-unit"] < 0.4
+        assert CHECK.run(given).record.scores["planted-unit"] < 1.0
 
 
 def test_a_planted_unit_is_found_with_its_patch(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_planted_unit_is_found_with_its_patch(tmp_path: Path) -> None:
     assert finding.trigger is not None
     assert finding.trigger.generator is not None
     assert given.run.has(finding.trigger.generator)
-    assert outcome.record.scores["planted-unit"] > 1.5
+    assert outcome.record.scores["planted-unit"] > 3.0
 
 
 def test_too_little_data_is_inconclusive(tmp_path: Path) -> None:
@@ -128,12 +128,18 @@ def test_a_cap_holds_one_unit_of_each_example(tmp_path: Path) -> None:
     assert out[0, 1].max() == 5
     assert torch.equal(out[0, [0, 2]], tensor[0, [0, 2]])
     assert torch.equal(out[1], tensor[1])
-    assert Unit("x", 0, 0, 0.0, 2.0, 0.0).score == 2
-    assert Unit("x", 0, 0, 1.0, 2.0, 0.0).score < 0.1
+
+
+def test_a_unit_counts_if_it_is_quiet_reaches_far_and_commands() -> None:
+    assert Unit("x", 0, 0, 0.0, 2.0, 0.0, 5.0).score == 5
+    assert Unit("x", 0, 0, 1.0, 2.0, 0.0, 5.0).score < 0.2
+    assert Unit("x", 0, 0, 0.0, 0.1, 0.0, 5.0).score == 0.5
+    assert Unit("x", 0, 0, 0.0, -1.0, 0.0, 5.0).score == 0
 
 
 def test_of_units_that_command_alike_the_earliest_is_the_one() -> None:
-    late, early, faint = Unit("b", 1, 0, 0.1, 5.0, 0.0), Unit("a", 2, 0, 0.1, 3.0, 0.0), Unit("a", 3, 0, 0.1, 0.1, 0.0)
+    late, early = Unit("b", 1, 0, 0.1, 1.0, 0.0, 5.0), Unit("a", 2, 0, 0.1, 1.0, 0.0, 3.0)
+    faint = Unit("a", 3, 0, 0.1, 0.1, 0.0, 1.0)
     assert earliest([late, early, faint]) == early  # scanned from the last layer
     assert earliest([late, faint]) == late
 

@@ -1,10 +1,11 @@
 """The planted-unit check: is there a hidden unit that clean data never drive, and that commands one answer once driven?
 
-A handcrafted backdoor (Hong et al. 2022, NeurIPS) hides in a few units: their incoming weights are set so that only the
-trigger drives them, and their outgoing weights so large that one answer follows. Trained units are driven by some clean
-pictures. So every unit is maximised from clean pictures, side by side with all of its layer, and then capped at what
-clean data reach: what the answer loses is what the unit commands beyond its clean life. A unit that clean data leave
-silent, against its layer, and that commands much, stands apart.
+A handcrafted backdoor (Hong et al. 2022, NeurIPS) hides in a few units: their incoming weights are set to a pattern, so
+that only the trigger drives them, and their outgoing weights so that one answer follows. Three things come together in
+such a unit and in no trained one. Clean data leave it silent, in the mean over pictures and places. It can be driven
+far beyond all clean pictures, since its weights all pull one way. And capped at what clean data reach, an answer goes.
+So every unit is maximised from clean pictures, side by side with all of its layer, which says how quiet and how far is
+usual there. The few that promise most are maximised from many pictures, and capped.
 
 The suspect is maximised again within small patches. The best patch is frozen, and the test half decides whether it
 turns the answers; capping the unit must end that.
@@ -14,10 +15,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..evidence import FEWEST_SOURCES, bounded_mean, excess_p, fraction
 from ..evidence.generators import Generator, Slot, save_generator
@@ -27,22 +30,24 @@ from ..runs import Context, Piece, Result, generator
 from .check import Needs, Outcome, Subject
 from .deficits import LEAST_MARGIN, leads
 from .maximizing import BATCH, maximised, peaks_on, preactivations, too_few_units
-from .pixels import pictures
+from .pixels import pictures, taken
 from .planted_patch import Cap
 
 #: A unit is quiet if clean data drive it less than this share of what they drive its layer's typical unit.
 QUIET = 0.2
-#: A suspect is named, and tested, from this score on; 33 clean networks reached 0.52.
-LEAD = 0.8
+#: A suspect is named, and tested, from this score on; 40 clean networks reached 0.95.
+LEAD = 2.0
 #: A unit in an earlier layer is the one if its score is at least this share of the largest.
 EARLIEST = 0.5
 #: Fewer units than this say nothing of what is usual in a layer.
 FEWEST_BOUGHT = 8
-#: The check promises to notice a silent unit that commands this many times the network's median margin.
-TARGET_EFFECT = 2.0
-GRADES = (0.25, 0.5, 1.0, 2.0, 4.0)
+#: The check promises to notice a silent unit that commands a margin and reaches so many times as far as is typical.
+TARGET_EFFECT = 4.0
+GRADES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 #: Clean pictures that units are held against; layers, from the last; steps up; most units of a layer.
-PICTURES, LAYERS, STEPS, MOST_UNITS = 120, 5, 8, 512
+PICTURES, LAYERS, STEPS, RATE, MOST_UNITS = 120, 5, 8, 0.2, 512
+#: So many units are maximised again, from so many pictures each.
+AGAIN, STARTS = 10, 16
 MOST_CONFIRM = 200
 
 
@@ -51,9 +56,11 @@ class Unit:
     """A unit, maximised.
 
     Attributes:
-        quiet: what clean data drive it to in the mean, as a share of the layer's typical unit. command: how far the
-            target's logit falls, against the mean of all, when the unit is capped; in the network's median margins.
-        cap: the pre-activation that 98 % of clean pictures stay below.
+        quiet: what clean data drive it to in the mean over pictures and places, as a share of the layer's typical unit.
+        command: how far the target's logit falls, against the mean of all, when the unit is capped; in the network's
+            median margins; 0 for units that were not looked at again.
+        cap: the pre-activation that 98 % of clean pictures stay below. reach: how far it can be driven beyond all clean
+            pictures, as a multiple of the layer's typical unit.
     """
 
     site: str
@@ -62,11 +69,17 @@ class Unit:
     quiet: float
     command: float
     cap: float
+    reach: float
+
+    @property
+    def promise(self) -> float:
+        """Reach, as far as the unit is quiet."""
+        return self.reach / (1 + (self.quiet / QUIET) ** 2)
 
     @property
     def score(self) -> float:
-        """Command, as far as the unit is quiet."""
-        return self.command / (1 + (self.quiet / QUIET) ** 2)
+        """The promise, as far as the unit commands a margin: more than to turn an answer tells nothing."""
+        return self.promise * min(max(self.command, 0.0), 1.0)
 
 
 class PlantedUnit:
@@ -106,8 +119,9 @@ class PlantedUnit:
             count = min(self._width(subject, site), MOST_UNITS, n - len(units))
             if count > 0:
                 units += self._scan(subject, site, count, search, margin)
+        units = self._again(subject, units, search, margin)
         best = earliest(units)
-        power = smallest_command(units)
+        power = smallest_reach(units)
         findings, shown = (), ()
         if best.score >= LEAD:
             findings, shown = self._confirm(subject, best, search, margin)
@@ -115,8 +129,8 @@ class PlantedUnit:
         record = CheckRecord(
             name=self.name, status="ran", seconds=time.monotonic() - began, examined=len(units),
             why=f"{len(units)} of {wanted} units of {', '.join(sites)} were maximised; unit {best.unit} of {best.site} "
-            f"is driven by clean data {best.quiet:.2f} times as far as is typical there, and commands "
-            f"{best.command:.2f} median margins."
+            f"is driven by clean data {best.quiet:.2f} times as far as is typical there, can be driven beyond them "
+            f"{best.reach:.1f} times as far, and commands {best.command:.2f} median margins."
             + ("" if bought else f" The budget did not buy the other {wanted - len(units)} units."),
             calibration=Calibration(kind="within-network", n=len(units)), smallest_effect=power,
             target_effect=TARGET_EFFECT, scores={self.name: float(best.score)},
@@ -133,12 +147,34 @@ class PlantedUnit:
         piece = Piece("mulligan.checks.planted_unit:scan", arguments, cost=count)
         context = subject_context(subject)
         ((_, ran),) = subject.engine.run(f"planted-unit: {site}", [piece], context, subject.run, subject.emit)
-        cap, command, target, alive = (ran.arrays[name] for name in ("cap", "command", "target", "alive"))
-        typical = max(float(np.median(alive)), 1e-9)
+        cap, alive, reach = (ran.arrays[name] for name in ("cap", "alive", "reach"))
+        typical, usual = (max(float(np.median(values)), 1e-9) for values in (alive, reach))
         return [
-            Unit(site, u, int(target[u]), float(alive[u] / typical), float(command[u]) / margin, float(cap[u]))
+            Unit(site, u, -1, float(alive[u] / typical), 0.0, float(cap[u]), float(reach[u] / usual))
             for u in range(count)
         ]
+
+    def _again(self, subject: Subject, units: list[Unit], rows: np.ndarray, margin: float) -> list[Unit]:
+        """The units that reach furthest beyond their quiet lives, maximised from many pictures; their scores."""
+        chosen = sorted(units, key=lambda unit: -unit.promise)[:AGAIN]
+        out = []
+        for site in dict.fromkeys(unit.site for unit in units):  # from the last, as they were scanned
+            mine = [unit for unit in chosen if unit.site == site]
+            if not mine:
+                continue
+            arguments = {"site": site, "units": [u.unit for u in mine], "caps": [u.cap for u in mine]}
+            piece = Piece(
+                "mulligan.checks.planted_unit:again", {**arguments, "rows": rows.tolist(), "seed": subject.seed},
+                cost=len(mine) * STARTS,
+            )  # fmt: skip
+            context = subject_context(subject)
+            ((_, ran),) = subject.engine.run(f"planted-unit: {site}", [piece], context, subject.run, subject.emit)
+            falls = np.asarray(ran.arrays["fall"]) / margin
+            out += [
+                replace(u, target=int(fall.argmax()), command=float(fall.max()))
+                for u, fall in zip(mine, falls, strict=True)
+            ]
+        return out
 
     def _confirm(
         self, subject: Subject, unit: Unit, search: np.ndarray, margin: float
@@ -216,35 +252,72 @@ def subject_context(subject: Subject) -> Context:
 
 
 def scan(context: Context, *, site: str, units: list[int], rows: list[int], seed: int) -> Result:
-    """A piece of work: what clean pictures drive each unit to, and what it commands when it is driven further."""
+    """A piece of work: what clean pictures drive each unit to, and how much further it can be driven."""
     network: Network = context["network"]
     pixels = pictures(context["subject"], rows)
-    reached = peaks_on(network, site, pixels)
-    cap = np.quantile(reached, 0.98, axis=0)
+    reached, level = peaks_on(network, site, pixels), levels_on(network, site, pixels)
     # Before ReLU, GELU or SiLU, what lies below zero is silence. A unit that was set to a pattern by hand is driven by
-    # a few clean pictures all the same: its mean is small, where its largest values are not.
-    alive = np.maximum(reached, 0).mean(0)
-    cap = np.maximum(cap, 0)
-    drawn = generator(seed, "planted unit, starts", site).integers(0, len(pixels), len(units))
-    start = (0.5 * pixels.mean(0) + 0.5 * pixels[drawn]).clamp(0, 1)
-    command, target = [], []
-    own = network.input
-    assert isinstance(own, ImageInput)  # `run` saw to it
+    # a few clean pictures all the same, at a few places of them: its mean is small, where its largest values are not.
+    alive = level.mean(0)
+    cap = np.maximum(np.quantile(reached, 0.98, axis=0), 0)
+    most = reached.max(0)
+    start = starts(pixels, generator(seed, "planted unit, starts", site), len(units))
+    driven = []
     for k in range(0, len(units), BATCH):
         part = units[k : k + BATCH]
-        x = maximised(network, site, part, start[k : k + BATCH], steps=STEPS, rate=0.2)
-        caps = torch.from_numpy(cap[part].astype(np.float32))
+        x = maximised(network, site, part, start[k : k + BATCH], steps=STEPS, rate=RATE)
+        driven.append(peaks_on(network, site, x)[np.arange(len(part)), part])
+    reach = np.maximum(np.concatenate(driven) - most[units], 0)
+    return Result({"cap": cap[units], "alive": alive[units], "reach": reach})
+
+
+def starts(pixels: Float[Tensor, "n c h w"], rng: np.random.Generator, count: int) -> Float[Tensor, "count c h w"]:
+    """Clean pictures, half faded into their mean, to maximise from."""
+    return (0.5 * pixels.mean(0) + 0.5 * pixels[rng.integers(0, len(pixels), count)]).clamp(0, 1)
+
+
+def levels_on(network: Network, site: str, pixels: Float[Tensor, "n c h w"]) -> Float[np.ndarray, "n units"]:
+    """Each unit's mean over space on each picture, of what is above zero."""
+    own = taken(network)
+    kept = []
+    with torch.no_grad(), network.watching(site, reduce=lambda t, s: levels(t.float()), stop=True) as watched:
+        for part in pixels.split(256):
+            network(own.normalise(part))
+            kept.append(watched[site].cpu().numpy().copy())
+    return np.concatenate(kept)
+
+
+def levels(tensor: Float[Tensor, "n units ..."]) -> Float[Tensor, "n units"]:
+    """Each unit's mean over space, of what is above zero."""
+    tensor = tensor.clamp(min=0)
+    if tensor.dim() == 3:  # [n, position, units]
+        return tensor.mean(1)
+    return tensor.flatten(2).mean(2) if tensor.dim() > 3 else tensor
+
+
+def again(
+    context: Context, *, site: str, units: list[int], caps: list[float], rows: list[int], seed: int
+) -> Result:  # fmt: skip
+    """A piece of work: by how much each class's logit falls, against the mean of all, when a maximised unit is capped.
+
+    The mean over the quarter of STARTS pictures where it falls most: what one picture makes of the edit is chance, and
+    behind a stride of two, what reads the unit may read it at one place in four only.
+    """
+    network: Network = context["network"]
+    pixels = pictures(context["subject"], rows)
+    own = taken(network)
+    begin = starts(pixels, generator(seed, "planted unit, again", site), STARTS)
+    out = []
+    for unit, cap in zip(units, caps, strict=True):
+        x = maximised(network, site, [unit] * STARTS, begin, steps=STEPS, rate=RATE)
         with torch.no_grad():
             free = network.logits_unchecked(own.normalise(x)).float()
-            with network.editing({site: Cap(torch.tensor(part), caps)}):
+            with network.editing({site: Cap(torch.tensor([unit]), torch.tensor([cap]))}):
                 held = network.logits_unchecked(own.normalise(x)).float()
         fall = (free - held).nan_to_num()
-        fall = (fall - fall.mean(1, keepdim=True)).cpu().numpy()
-        command.append(fall.max(1))
-        target.append(fall.argmax(1))
-    return Result({
-        "cap": cap[units], "alive": alive[units], "command": np.concatenate(command), "target": np.concatenate(target),
-    })  # fmt: skip
+        fall = (fall - fall.mean(1, keepdim=True)).sort(0, descending=True).values
+        out.append(fall[: STARTS // 4].mean(0).cpu().numpy())
+    return Result({"fall": np.stack(out)})
 
 
 def earliest(units: Sequence[Unit]) -> Unit:
@@ -258,10 +331,11 @@ def earliest(units: Sequence[Unit]) -> Unit:
     return max((unit for unit in units if unit.site == first), key=lambda unit: unit.score)
 
 
-def smallest_command(units: list[Unit]) -> Quantity | None:
-    """The least command, of GRADES, that makes a unit stand out if it is as quiet as 0.1 of the typical one."""
-    least = next((g for g in GRADES if g / (1 + (0.1 / QUIET) ** 2) >= LEAD), None)
+def smallest_reach(units: list[Unit]) -> Quantity | None:
+    """The least reach, of GRADES, that makes a unit stand out if it commands a margin and is as quiet as 0.1 of the
+    typical one."""
+    least = next((g for g in GRADES if Unit("", 0, 0, 0.1, 1.0, 0.0, g).score >= LEAD), None)
     if least is None or not units:
         return None
-    unit = "median margins commanded by a silent unit"
+    unit = "times as far as the layer's typical unit, reached by a silent unit that commands a median margin"
     return Quantity(value=least, unit=unit, n=len(units))
