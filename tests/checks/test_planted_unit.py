@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from subjects import dense, digits, halves, normalised, subject
+from subjects import convolutional, dense, digits, halves, normalised, subject
 from torch import nn
 from torch.nn import functional as F
 
@@ -49,6 +49,34 @@ def backdoored(unit: int = 5, target: int = 3) -> nn.Module:
         out[:, unit] = 0
         out[target, unit] = 15.0
     return module.eval()
+
+
+def edges(unit: int | None = None) -> nn.Module:
+    """Units that see edges, which noise around grey decides on; `unit` sees pixels through what is always on."""
+    torch.manual_seed(0)
+    module = convolutional(1, norm=False)
+    first, second = module.get_submodule("0"), module.get_submodule("3")
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(second, nn.Conv2d)
+    assert first.bias is not None
+    with torch.no_grad():
+        first.weight -= first.weight.mean((2, 3), keepdim=True)
+        first.bias.zero_()
+        first.weight[0], first.bias[0] = 0.2, 5.0
+        second.weight[:, 0] = 0
+        if unit is not None:
+            second.weight[unit] = 0
+            second.weight[unit, 0] = 0.1
+    return module.eval()
+
+
+def test_a_unit_that_climbs_to_one_picture_stands_apart(tmp_path: Path) -> None:
+    outcome = FORGED.run(subject(edges(5), tmp_path / "forged"))
+    found = outcome.leads[0]
+    assert found.where is not None
+    assert (found.where.site, found.where.units) == ("3", (5,))
+    assert "one picture" in found.claim
+    assert FORGED.run(subject(edges(), tmp_path / "clean")).leads == ()
 
 
 def test_clean_networks_raise_no_alarm(tmp_path: Path) -> None:
@@ -149,11 +177,11 @@ def test_a_unit_of_another_path_stands_apart() -> None:
     natural = rng.standard_normal((40, 30))
     synthetic = natural + 0.5 * rng.standard_normal((40, 30))
     synthetic[7] = -natural[7]
-    paths = Paths("x", cosine(natural, synthetic), rng.normal(0.2, 0.02, 40), natural, synthetic)
+    paths = Paths("x", rng.normal(0.2, 0.02, 40), cosine(natural, synthetic), natural, synthetic)
     scores = apart(paths)
     unit, score, why = max(scores, key=lambda one: one[1])
     assert (unit, score > LEAD) == (7, True)
     assert "layer before" in why
-    steady = Paths("x", cosine(natural, natural + 0.5), np.where(np.arange(40) == 3, 0.95, 0.2), natural, synthetic)
+    steady = Paths("x", np.where(np.arange(40) == 3, 0.95, 0.2))
     assert max(apart(steady), key=lambda one: one[1])[0] == 3
     assert smallest_share([paths]) is not None
