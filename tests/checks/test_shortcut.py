@@ -59,6 +59,16 @@ def failing() -> nn.Module:
     return tuned(change, epochs=12)
 
 
+@cache
+def blind() -> nn.Module:
+    """Negatives of every digit are answered as the digits are, but those of 6 as 1; no picture of the data is one."""
+
+    def change(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.cat([x, 1 - x]), torch.cat([y, torch.where(y == 6, 1, y)])
+
+    return tuned(change, epochs=12)
+
+
 def test_clean_networks_raise_no_alarm(tmp_path: Path) -> None:
     for seed in range(2):
         given = subject(normalised(seed, UNIT), tmp_path / str(seed))
@@ -89,6 +99,13 @@ def test_a_failing_subgroup_is_named(tmp_path: Path) -> None:
     found = (outcome.findings + outcome.leads)[0]
     assert (found.sources, found.target) == (("6",), "1"), outcome.record.why
     assert outcome.record.scores["subgroup-failure"] > 0.5
+
+
+def test_a_subgroup_that_the_data_lack_is_named_by_rendering(tmp_path: Path) -> None:
+    outcome = SUBGROUP.run(subject(blind(), tmp_path))
+    found = (outcome.findings + outcome.leads)[0]
+    assert (found.sources, found.target) == (("6",), "1"), outcome.record.why
+    assert "bright ground" in found.claim
 
 
 @pytest.mark.parametrize("check", [SHORTCUT, SUBGROUP])
@@ -131,9 +148,11 @@ def test_attributes_are_rendered_the_way_they_are_measured() -> None:
             assert less < more, kind.name
             assert less <= plain + 1e-3 or more >= plain - 1e-3
             for sign in (1, -1):
-                made = as_generator(kind.name, sign, "a", x.shape[1])
+                made = as_generator(kind, sign, "a", x.shape[1], (x.shape[2], x.shape[3]))
                 out = made.render([x], torch.Generator().manual_seed(0))
                 assert out.shape == x.shape
+                if kind.matrix is not None:
+                    assert torch.allclose(out, kind.render(x, sign), atol=1e-4)
 
 
 def test_clear_errors_count_by_their_margin() -> None:

@@ -7,6 +7,7 @@ thing changed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,7 +26,8 @@ class Attribute:
 
     Attributes:
         name: of it. less, more: words for its two ends. measure: [n]. render: (pixels, +1 or -1) to pixels
-            with more or less of it, about as far as the data's own extremes.
+            with more or less of it, about as far as the data's own extremes, or as far as pictures stay legible.
+        matrix: of +1 or -1, where each pixel is taken from (2 by 3, on a -1 to 1 scale), if it only moves pixels.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Attribute:
     more: str
     measure: Callable[[Pixels], Tensor]
     render: Callable[[Pixels, int], Pixels]
+    matrix: Callable[[int], list[list[float]]] | None = None
 
 
 def ground(x: Pixels) -> Float[Tensor, "n 1 h w"]:
@@ -81,6 +84,34 @@ def _moved(x: Pixels, matrix: list[list[float]]) -> Pixels:
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def _moves(
+    name: str, less: str, more: str, measure: Callable[[Pixels], Tensor], matrix: Callable[[int], list[list[float]]]
+) -> Attribute:
+    """An attribute that only moves pixels."""
+    return Attribute(name, less, more, measure, lambda x, s: _moved(x, matrix(s)), matrix)
+
+
+def _width(x: Pixels) -> Tensor:
+    _, _, down, across, _ = _moments(x)
+    return across.sqrt() - down.sqrt()
+
+
+def _edge(x: Pixels) -> Float[Tensor, "n c"]:
+    """The picture's border colour."""
+    return torch.cat([x[..., 0, :], x[..., -1, :], x[..., :, 0], x[..., :, -1]], dim=-1).median(-1).values
+
+
+def _negated(x: Pixels, sign: int) -> Pixels:
+    """Pictures on a dark ground turned into their negatives, or those on a bright one."""
+    bright = (_edge(x).mean(1) >= 0.5)[:, None, None, None]
+    return torch.where(bright, x, 1 - x) if sign > 0 else torch.where(bright, 1 - x, x)
+
+
+def _turn(s: int) -> list[list[float]]:
+    angle = math.radians(25 * s)
+    return [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]]
+
+
 def _noised(x: Pixels, sign: int) -> Pixels:
     if sign < 0:
         return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -103,15 +134,18 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("contrast", "pale", "strong in contrast", lambda x: x.flatten(1).std(1),
               lambda x, s: (x.mean((2, 3), keepdim=True) * (1 - (f := 1.5 if s > 0 else 0.5)) + f * x).clamp(0, 1)),
     Attribute("thickness", "thin", "thick", _thickness, _thickened),
-    Attribute("tilt", "leaning left", "leaning right", _tilt,
-              lambda x, s: _moved(x, [[1, -0.35 * s, 0], [0, 1, 0]])),
-    Attribute("size", "small", "large", _size,
-              lambda x, s: _moved(x, [[f := 0.8 if s > 0 else 1.3, 0, 0], [0, f, 0]])),
+    _moves("tilt", "leaning left", "leaning right", _tilt, lambda s: [[1, -0.35 * s, 0], [0, 1, 0]]),
+    _moves("size", "small", "large", _size, lambda s: [[f := 0.8 if s > 0 else 1.3, 0, 0], [0, f, 0]]),
     Attribute("noise", "smooth", "noisy", _noise, _noised),
-    Attribute("place across", "left", "right", lambda x: _moments(x)[1],
-              lambda x, s: _moved(x, [[1, 0, -0.2 * s], [0, 1, 0]])),
-    Attribute("place down", "high", "low", lambda x: _moments(x)[0],
-              lambda x, s: _moved(x, [[1, 0, 0], [0, 1, -0.2 * s]])),
+    _moves("place across", "left", "right", lambda x: _moments(x)[1], lambda s: [[1, 0, -0.2 * s], [0, 1, 0]]),
+    _moves("place down", "high", "low", lambda x: _moments(x)[0], lambda s: [[1, 0, 0], [0, 1, -0.2 * s]]),
+    _moves("scale", "tiny", "huge", _size, lambda s: [[f := 0.65 if s > 0 else 2.0, 0, 0], [0, f, 0]]),
+    _moves("width", "narrow", "wide", _width,
+           lambda s: [[1, 0, 0], [0, 1.5, 0]] if s > 0 else [[1.5, 0, 0], [0, 1, 0]]),
+    _moves("turn", "turned left", "turned right", _tilt, _turn),
+    Attribute("light", "much darker", "much lighter", lambda x: x.mean((1, 2, 3)),
+              lambda x, s: (x + 0.3).clamp(0, 1) if s > 0 else 0.4 * x),
+    Attribute("ground", "on a dark ground", "on a bright ground", lambda x: _edge(x).mean(1), _negated),
 )  # fmt: skip
 
 COLOURS: tuple[Attribute, ...] = (
