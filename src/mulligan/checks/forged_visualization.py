@@ -32,15 +32,15 @@ from .power import Power, weakest
 
 #: A unit is named as a lead from this score on (robust deviations in its layer, beyond what a layer's extreme has).
 LEAD = 2.0
-#: Paths alone count from here on.
-PATH_LEAD = 3.0
+#: Paths alone count from here on: those of clean networks reached 3.5.
+PATH_LEAD = 6.0
 #: Fewer units than this say nothing of what is usual in a layer.
 FEWEST_BOUGHT = 8
 #: The check promises to notice a unit of which this share of the path is another's.
 TARGET_EFFECT = 0.8
 GRADES = (0.2, 0.4, 0.6, 0.8, 1.0)
 #: Layers, from the last: whose climbs are compared, and whose paths are as well. Climbs a unit, and steps of each.
-LAYERS, PATHS, STARTS, CLIMB, RATE = 5, 1, 6, 4, 0.1
+LAYERS, PATHS, STARTS, CLIMB, RATE = 5, 1, 5, 4, 0.1
 #: Steps up to a synthetic picture; natural pictures that are held against it.
 STEPS, TOP, MOST_UNITS, PICTURES = 8, 6, 512, 200
 #: Both start from grey with this much noise.
