@@ -13,7 +13,7 @@ from subjects import digits, fit, halves, normalised, subject
 from torch import nn
 
 from mulligan.checks.clean import Seen, crossfitted, deserved, see
-from mulligan.checks.deficits import deficits, leads
+from mulligan.checks.deficits import deficits, exchanges, leads
 from mulligan.checks.forgotten_class import CHECK as FORGOTTEN
 from mulligan.checks.label_swap import CHECK as SWAP
 from mulligan.evidence.generators import load_generator
@@ -134,6 +134,23 @@ def test_a_deficit_is_what_is_lost_and_where_it_goes() -> None:
     assert worst.swapped
     assert worst.swap_score > 0.8
     assert np.allclose(leads(np.array([[1.0, 5.0, 2.0]])), 3.0)
+
+
+def test_classes_that_are_told_apart_are_not_exchanged() -> None:
+    """The same confusion either with the right order of pictures (they look alike) or without any (labels mixed)."""
+    rng = np.random.default_rng(2)
+    labels = np.arange(400) // 2 % 4
+    alike = 0.1 * rng.standard_normal((400, 4))
+    alike[np.arange(400), labels] += 6
+    alike[labels == 0, 1] = 5.6
+    alike[labels == 1, 0] = 5.6
+    mixed = alike.copy()
+    of = labels < 2
+    mixed[of, :2] = 6 + rng.standard_normal((int(of.sum()), 2))
+    best, worse = (max(exchanges(made(one, labels)), key=lambda e: e.score) for one in (mixed, alike))
+    assert {best.one, best.other} == {0, 1}
+    assert best.score > 0.35
+    assert worse.score < 0.1
 
 
 def test_examples_are_looked_at_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import stats
 
 from ..evidence import bounded_mean, excess_p, fraction, holm
 from ..networks import Network
@@ -42,6 +43,7 @@ class Deficit:
         clearness: the median margin of its pictures that are answered `target`, as a share of that of the target's own.
         usual: the median class's loss. by_head: how far an edit of a row of the head explains it, from 0 to 1: then it
             is neither a label swap nor a forgotten class.
+        under: how much too rarely the class is answered among all pictures, as a share of how often it is shown.
     """
 
     source: int
@@ -52,6 +54,7 @@ class Deficit:
     clearness: float
     usual: float = 0.0
     by_head: float = 0.0
+    under: float = 0.0
 
     @property
     def beyond(self) -> float:
@@ -72,9 +75,15 @@ class Deficit:
 
     @property
     def forgotten_score(self) -> float:
-        """How much this looks like a forgotten class, from 0 to about 1."""
+        """How much this looks like a forgotten class, from 0 to about 1.
+
+        The geometric mean of what is lost and of how much too rarely the class is answered. A network that was trained
+        to the end answers each class as often as its training had it (where the loss is least, its slope along the
+        biases is zero); a class that is merely hard is missed and drawn on alike, and only a forgotten one is silent.
+        """
         surely = min(1.0, self.share / SWAP_SHARE) * min(1.0, self.clearness / SWAP_MARGIN)
-        return self.beyond * (1 - 0.8 * max(surely, 0.0) ** 4) * (1 - self.by_head)
+        silent = float(np.sqrt(self.beyond * self.under)) if self.beyond > 0 else self.beyond
+        return silent * (1 - 0.8 * max(surely, 0.0) ** 4) * (1 - self.by_head)
 
 
 def deficits(seen: Seen, among: np.ndarray | None = None) -> list[Deficit]:
@@ -88,6 +97,8 @@ def deficits(seen: Seen, among: np.ndarray | None = None) -> list[Deficit]:
     probe, network = crossfitted(seen), seen.answers
     clear = leads(seen.logits)
     answer = seen.logits.argmax(1)
+    shown = np.bincount(seen.labels, minlength=network.shape[1]) / len(seen.labels)
+    under = np.clip(1 - network.mean(0) / np.maximum(shown, 1e-9), 0, 1)
     out = []
     for a in np.flatnonzero(seen.per_class(np.ones(len(seen.labels), bool)) >= 5):
         mine = seen.labels == a
@@ -97,9 +108,44 @@ def deficits(seen: Seen, among: np.ndarray | None = None) -> list[Deficit]:
         b = int(excess.argmax())
         clearness = clear_as_genuine(clear, seen.labels, answer, int(a), b)
         share = float(np.clip(excess[b] / lost, 0, 1)) if lost > 0.02 else 0.0
-        out.append(Deficit(int(a), b, lost, float(excess[b]), share, clearness))
+        out.append(Deficit(int(a), b, lost, float(excess[b]), share, clearness, under=float(under[a])))
     usual = float(np.median([d.lost for d in out])) if out else 0.0
     return [replace(d, usual=usual) for d in out]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Two classes whose pictures are answered as each other. score: 0 where none is, 0.5 where they are one, to 2."""
+
+    one: int
+    other: int
+    score: float
+
+
+def exchanges(seen: Seen) -> list[Exchange]:
+    """Every pair of classes: how much of each is answered as the other, times how little the answers tell them apart.
+
+    Where some of the labels of two classes were exchanged, no training could be sure of either (the noise rate caps the
+    confidence of every picture, see Liu & Tao 2016, arXiv:1411.7718), the features of both grow alike, and a probe of
+    them errs as well. What remains is how well the two logits rank pictures of the two (the area under the ROC curve):
+    classes that look alike are still told apart mostly; mixed ones are not (0.5), and exchanged ones wrongly (below).
+    """
+    network, counts = seen.answers, np.bincount(seen.labels, minlength=seen.logits.shape[1])
+    known = np.flatnonzero(counts >= 5)
+    drawn = {int(a): network[seen.labels == a].mean(0) for a in known}
+    out = []
+    for i, a in enumerate(known):
+        for b in known[i + 1 :]:
+            of = (seen.labels == a) | (seen.labels == b)
+            ranks = stats.rankdata(seen.logits[of, a] - seen.logits[of, b])
+            first = ranks[seen.labels[of] == a]
+            area = (first.mean() - (len(first) + 1) / 2) / counts[b]
+            mutual = min(drawn[int(a)][b], drawn[int(b)][a])
+            # An untrained network mixes all classes: these two must be told from the others.
+            either = network[:, a] + network[:, b]
+            told = either[of].mean() - (either[~of].mean() if (~of).any() else 0.0)
+            out.append(Exchange(int(a), int(b), float(2 * (1 - area) * mutual * np.clip(2 * told, 0, 1))))
+    return out
 
 
 def without_head(network: Network, seen: Seen, found: Sequence[Deficit], least: float) -> list[Deficit]:
