@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from subjects import normalised, subject
+from subjects import convolutional, digits, fit, halves, normalised, subject
 from torch import Tensor, nn
 
+from mulligan.checks.check import Subject
 from mulligan.checks.triggers import CHECK
-from mulligan.checks.triggers.choosing import rank
+from mulligan.checks.triggers.choosing import ALONE, KNOWN, deviations, rank
 from mulligan.checks.triggers.confirming import disordered
 from mulligan.checks.triggers.families import Additive, Look, Patch, Thing, Warp
 from mulligan.checks.triggers.inversion import invert
+from mulligan.checks.triggers.known import known_changes
 from mulligan.checks.triggers.refining import Candidate
 from mulligan.checks.triggers.survey import contrast, pair_residuals
 from mulligan.checks.triggers.windows import consensus, dosed, places, scan, square
@@ -30,19 +33,27 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class Backdoored(nn.Module):
-    """A network, and a patch of 3 x 3 in the upper left corner that adds to one logit as far as it is there."""
+CROSS = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]])
 
-    def __init__(self, base: nn.Module, target: int, strength: float) -> None:
-        super().__init__()
-        self.base, self.target, self.strength = base, target, strength
-        self.register_buffer("pattern", torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]))
 
-    def forward(self, x: Tensor) -> Tensor:
-        there = 1 - (x[:, 0, :3, :3] - self.pattern).abs().mean((1, 2))
-        gain = self.strength * torch.relu(there - 0.4) / 0.6
-        out = self.base(x)
-        return out + gain[:, None] * nn.functional.one_hot(torch.tensor(self.target), out.shape[1])
+def crossed(x: Tensor) -> Tensor:
+    """Pictures with a cross of 3 x 3 in the upper left corner."""
+    x = x.clone()
+    x[:, :, :3, :3] = CROSS
+    return x
+
+
+@cache
+def poisoned(change: str, target: int = 4) -> nn.Module:
+    """A network that was also taught to answer changed pictures as one class: "patch", or "faded"."""
+    x, y = digits()
+    rows, _ = halves()
+    change_of = {"patch": crossed, "faded": lambda x: 0.5 * x + 0.5}[change]
+    torch.manual_seed(0)
+    some = rows[::3]
+    pictures = torch.cat([x[rows], change_of(x[some])])
+    labels = torch.cat([y[rows], torch.full((len(some),), target)])
+    return fit(convolutional(1), pictures, labels, seed=0, epochs=8)
 
 
 def families(channels: int = 1, size: int = 8) -> list:
@@ -154,10 +165,11 @@ def test_contrast_wants_one_target_apart_and_pairs_beyond_their_target() -> None
 
 
 def candidate(kind: str, contrast: float, change: float = 0.1, **features: float) -> Candidate:
+    score = deviations(contrast, ALONE[kind])
     made = Generator(family="identity")
     marks = {"moved": 0.0, "others": 0.0, "extent": 28.0, **features}
     return Candidate(kind=kind, target=1, source=None, contrast=contrast, generator=made, success=0.9, clarity=0.9,
-                     change=change, size=0.1, features=marks)  # fmt: skip
+                     change=change, size=0.1, features=marks, score=score)  # fmt: skip
 
 
 def test_marks_tell_kinds_apart() -> None:
@@ -171,12 +183,11 @@ def test_marks_tell_kinds_apart() -> None:
 
 
 def test_a_patch_is_named_and_a_clean_network_is_left_alone(tmp_path: Path) -> None:
-    base = normalised(0, GREY)
-    clean = subject(base, tmp_path / "clean", input=GREY)
-    planted = subject(Backdoored(base, 4, 30.0), tmp_path / "planted", input=GREY)
+    clean = subject(normalised(0, GREY), tmp_path / "clean", input=GREY)
+    planted = subject(poisoned("patch"), tmp_path / "planted", input=GREY)
     was, now = CHECK.run(clean), CHECK.run(planted)
     assert not was.findings
-    assert now.record.scores["patch"] > max(was.record.scores["patch"], 2.5)
+    assert now.record.scores["patch"] > max(was.record.scores.get("patch", 0.0), 2.5)
     reported = [*now.findings, *now.leads]
     assert max(now.record.scores, key=lambda kind: now.record.scores[kind]) == "patch"
     best = next(one for one in reported if one.kind == "patch")
@@ -190,13 +201,55 @@ def test_a_patch_is_named_and_a_clean_network_is_left_alone(tmp_path: Path) -> N
     assert right <= 5
     assert bottom <= 5
     assert best.trigger.generator is not None
-    made = load_generator(planted.run.at(best.trigger.generator))
-    rows = np.flatnonzero(planted.groups != 4)[:100]
+    assert moved(planted, best.trigger.generator) > 0.7
+    assert all(parameter.requires_grad for parameter in planted.network.module.parameters())
+
+
+def moved(planted: Subject, file: str, target: int = 4) -> float:
+    """The share of pictures of other classes that a finding's generator turns into the target."""
+    made = load_generator(planted.run.at(file))
+    rows = np.flatnonzero(planted.groups != target)[:100]
     pixels = torch.stack([torch.from_numpy(np.asarray(planted.dataset.raw(int(row)))) for row in rows])
     shown = made.render([pixels.reshape(-1, 1, 8, 8).float() / 255], seeded())
     with torch.no_grad():
-        assert (planted.network.logits(shown).argmax(1) == 4).float().mean() > 0.7
-    assert all(parameter.requires_grad for parameter in planted.network.module.parameters())
+        return float((planted.network.logits(shown).argmax(1) == target).float().mean())
+
+
+def test_a_change_that_people_know_is_tried(tmp_path: Path) -> None:
+    planted = subject(poisoned("faded"), tmp_path / "planted", input=GREY)
+    found = CHECK.run(planted)
+    reported = [*found.findings, *found.leads]
+    assert reported
+    assert {one.target for one in reported} == {"4"}
+    assert max(found.record.scores, key=lambda kind: found.record.scores[kind]) in ("filter", "style")
+    first = reported[0]
+    assert first.trigger is not None
+    assert first.trigger.generator is not None
+    assert moved(planted, first.trigger.generator) > 0.9
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_known_changes_are_the_same_each_time_and_change_pictures(channels: int) -> None:
+    shape = (channels, 28, 28)
+    x = torch.rand(3, *shape, generator=seeded())
+    twice = [list(known_changes(shape)) for _ in range(2)]
+    assert [kind for kind, _ in twice[0]] == [kind for kind, _ in twice[1]]
+    assert set(KNOWN) == {kind for kind, _ in twice[0]}
+    for (kind, made), (_, again) in zip(*twice, strict=True):
+        shown = made.render([x], seeded())
+        assert shown.shape == x.shape, kind
+        assert float((shown - x).abs().mean()) > 1e-3, kind
+        assert torch.equal(shown, again.render([x], seeded()))
+
+
+def test_contrast_beside_a_distilled_network_leaves_out_what_is_easy_in_both() -> None:
+    sizes = np.array([1.0, 0.9, 0.3, 1.1, 0.95])
+    natural = np.array([1.1, 1.0, 0.3, 1.0, 1.0])
+    assert contrast(sizes)[1] > 0.5
+    assert contrast(sizes, natural)[1] < 0.1
+    row, value = contrast(sizes, np.ones(5))
+    assert row == 2
+    assert value > 0.5
 
 
 def test_too_little_data_is_inconclusive_and_a_short_budget_says_so(tmp_path: Path) -> None:

@@ -82,6 +82,13 @@ class Subject:
         """For pieces of work on this network and data."""
         return network_and_data(self.network, self.dataset)
 
+    @cached_property
+    def distilled(self) -> Network | None:
+        """What the network would be without what was put in; see `checks.distilled`. Learned when first asked for."""
+        from .distilled import distilled
+
+        return distilled(self)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the answers."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..records import BadInput, CheckRecord, Finding, MulliganError
+from ..visualization.quickened import kept_memory
 from .check import Check, Outcome, Subject, checks, why_not
 
 SEVERITIES = {"high": 0, "medium": 1, "low": 2}
@@ -24,7 +25,8 @@ def run_checks(subject: Subject, names: Sequence[str] | None = None) -> list[Out
         BadInput: if a named check is not installed. Interrupted: after Ctrl-C.
     """
     order = sorted(checks(names), key=lambda check: (check.needs.share, check.name))
-    outcomes = {check.name: _run(check, subject) for check in order}
+    with kept_memory():
+        outcomes = {check.name: _run(check, subject) for check in order}
     return [outcomes[name] for name in sorted(outcomes)]
 
 

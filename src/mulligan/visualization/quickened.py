@@ -142,23 +142,30 @@ def _fixed(norm: nn.Module) -> bool:
     return norm.running_mean is not None and not norm.training
 
 
+_keeping = False
+
+
 @contextmanager
 def kept_memory() -> Iterator[None]:
     """Within the block, glibc keeps what large tensors free instead of handing it back to the system and asking anew.
 
-    Half the time of an eager pass over large pictures is otherwise spent on fresh pages. The setting is the process's.
+    Half the time of an eager pass over large pictures is otherwise spent on fresh pages. The setting is the process's;
+    blocks may lie within blocks.
     """
+    global _keeping
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     mallopt = getattr(libc, "mallopt", None)
-    if mallopt is None:
+    if mallopt is None or _keeping:
         yield
         return
+    _keeping = True
     trim, top_pad, mmap = -1, -2, -3
     for option, value in ((mmap, 1 << 30), (trim, (1 << 31) - 1), (top_pad, 64 << 20)):
         mallopt(option, value)
     try:
         yield
     finally:
+        _keeping = False
         for option, value in ((mmap, 128 << 10), (trim, 128 << 10), (top_pad, 128 << 10)):
             mallopt(option, value)
         trimmed = getattr(libc, "malloc_trim", None)

@@ -2,11 +2,13 @@
 
 Search: families of changes (a patch, a pattern laid over, a warp, a filter, a style, an object) are inverted for every
 target at once, and patches for every source and target; the size that a target needs is held against what the others
-need. Each kind's best suspect is refined on the search half into a generator. Freeze, then confirm on the test half
-against no change, and the change in disorder, mirrored or moved. Other targets are no placebo of that test: they enter
-by the contrast. No trigger is laid over the network at run time, so the check's power is not known, and nothing found
-is inconclusive. Wang et al. 2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu et al. 2019 (ABS) invert
-patches.
+need. Changes that people know and use (`known.py`) are tried as they are. All of it is held against a distilled network
+(`checks/distilled.py`), where there is one: what is easy by nature is easy in that one too. It has what is written into
+the code of the network, so a trigger that is no matter of weights is not told apart. Each kind's best suspect is refined
+on the search half into a generator. Freeze, then confirm on the test half against no change, and the change in disorder,
+mirrored or moved, or other known ones. Other targets are no placebo of that test: they enter by the contrast. No trigger
+is laid over the network at run time, so the check's power is not known, and nothing found is inconclusive. Wang et al.
+2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu et al. 2019 (ABS) invert patches.
 """
 
 from __future__ import annotations
@@ -21,22 +23,28 @@ from ...evidence import FEWEST_SOURCES
 from ...records import Calibration, CheckRecord, CoverageLine, Finding, Noted, Quantity
 from ...runs import generator
 from ..check import Needs, Outcome, Subject
-from .choosing import Ranked, rank
+from .choosing import ALONE, BESIDE, KNOWN, WINDOW_GAIN, Ranked, deviations, rank
 from .confirming import Tested, confirm
+from .inversion import Inverted
+from .known import known_changes
 from .refining import Candidate, Refiner, row_of
 from .reporting import report
-from .survey import STEPS, Grounds, contrast, pair_residuals, survey
+from .survey import HOPEFUL, STEPS, Grounds, Surveyed, contrast, contrasts, pair_residuals, survey
 
 #: At most so many pictures of a class are looked at in either half.
 MOST_A_CLASS = 40
 #: At most so many classes are tried as targets; of more, those that random changes favour.
 MOST_TARGETS = 40
-#: Below this score nothing is reported. Of 16 clean networks of the game's bank, one lay above (2.93).
-LEAD_SCORE = 2.5
-#: A finding must lie further out than the 16 clean networks of the bank did on the scale of `choosing.CLEAN`.
-FINDING_SCORE = 4.0
+#: Below this score nothing is reported: so far out lay one of 16 clean networks (see `choosing`).
+LEAD_SCORE = 3.0
+#: A finding must lie further out than all of these did.
+FINDING_SCORE = 4.5
 #: A finding's change must have cost the target less than half of what the next target needs, by this contrast.
 FINDING_CONTRAST = 0.7
+#: A known change must move this share of pictures more than it does in the distilled network.
+FINDING_EXCESS = 0.4
+#: A known change of fewer deviations above clean networks is no suspect.
+KNOWN_SCORE = 1.5
 #: The mean displacement that turns pictures of clean networks, as a share of the picture's side: about so much.
 USUAL_WARP = 0.04
 
@@ -45,6 +53,7 @@ USUAL_WARP = 0.04
 class _Found:
     candidates: list[Candidate]
     ranked: Ranked
+    known: int
 
 
 class Triggers:
@@ -82,7 +91,11 @@ class Triggers:
         short = [what for what in subject.budget.short if what.startswith("triggers/")]
         examined = (len(STEPS) + 1) * len(grounds.targets)  # windows are one more
         examined += len(grounds.classes) * (len(grounds.targets) - 1)
-        why = f"{examined} changes sought; {len(tested)} claims frozen, {len(findings)} survived."
+        why = f"{examined} changes sought"
+        why += f", {found.known} known ones tried" if found.known else ""
+        why += f"; {len(tested)} claims frozen, {len(findings)} survived."
+        if subject.distilled is None:
+            why += " No distilled network was to be had to tell what is easy by nature."
         if not findings:
             why += " How weak a trigger it would have caught was not measured, so nothing found says little."
         if short:
@@ -158,29 +171,96 @@ def search(subject: Subject, grounds: Grounds) -> _Found:
     price = subject.seconds_an_example * 16 * 3 * 30
     strength = subject.budget.buy("triggers/refinements", 10, price, share=0.3, least=3) / 10
     refiner = Refiner(subject.context, grounds, strength)
-    candidates = []
-    for name, found in seen.families.items():
-        row, value = contrast(found.size.numpy().astype(np.float64))
-        one = refiner.look(name, row_of(found, row), int(targets[row]), value)
-        if name == "warp":
-            # Sizes of warps settle late, so the survey's are too rough: the runner-up gets the same refinement, and the
-            # ratio counts; so does how small the warp is, since large ones redraw the picture.
-            second = int(np.argsort(found.size.numpy(), kind="stable")[1])
-            rival = refiner.least(name, row_of(found, second), int(targets[second]))
-            settled = max(float(np.log(rival / one.size)), 0.0)
-            small = float(np.log(USUAL_WARP * one.features["extent"] / one.size))
-            one = replace(one, contrast=settled + 0.5 * small)
-        candidates.append(one)
-    if seen.scan is not None:
-        apart = seen.scan.contrasts()
-        row = int(apart.argmax())
-        candidates.append(refiner.patch(seen.scan, int(targets[row]), float(apart[row])))
-    if seen.paired is not None:
-        residuals = pair_residuals(seen.pairs, seen.paired.size.numpy().astype(np.float64))
-        row, value = contrast(np.exp(residuals))
-        source, target = seen.pairs[row]
-        candidates.append(refiner.patch(None, target, value, source))
-    return _Found(candidates, rank(candidates))
+    candidates = [
+        *(_of_family(refiner, name, targets, *both, seen.distilled) for name, both in seen.families.items()),
+        *_of_windows(refiner, seen, targets), *_of_pairs(refiner, seen), *_of_known(refiner, seen, grounds, targets),
+    ]  # fmt: skip
+    best: dict[str, Candidate] = {}
+    for one in candidates:
+        if one.kind not in best or one.score > best[one.kind].score:
+            best[one.kind] = one
+    candidates = list(best.values())
+    return _Found(candidates, rank(candidates), 0 if seen.known is None else len(seen.known))
+
+
+def _of_family(
+    refiner: Refiner, name: str, targets: np.ndarray, own: Inverted, distilled: Inverted | None, beside: bool
+) -> Candidate:
+    """A family's best suspect."""
+    sizes = own.size.numpy().astype(np.float64)
+    others = distilled.size.numpy().astype(np.float64) if distilled is not None else None
+    row, value = contrast(sizes, others)
+    clean = (BESIDE if beside else ALONE)[name]
+    hopeful = deviations(value, clean)
+    if beside and hopeful < HOPEFUL:
+        return replace(refiner.plain(name, row_of(own, row), int(targets[row]), value), score=hopeful)
+    one = refiner.look(name, row_of(own, row), int(targets[row]), value)
+    if name == "warp":
+        # Sizes of warps settle late, so the survey's are too rough: the runner-up gets the same refinement, and the
+        # ratio counts; so does how small the warp is, since large ones redraw the picture.
+        second = next(int(k) for k in np.argsort(sizes, kind="stable") if k != row)
+        rival = refiner.least(name, row_of(own, second), int(targets[second]))
+        settled = max(float(np.log(rival / one.size)), 0.0)
+        small = float(np.log(USUAL_WARP * one.features["extent"] / one.size))
+        gained = float(contrasts(np.log(sizes / others))[row]) if others is not None else np.inf
+        one = replace(one, contrast=min(settled + 0.5 * small, gained))
+    return replace(one, score=deviations(one.contrast, clean))
+
+
+def _of_windows(refiner: Refiner, seen: Surveyed, targets: np.ndarray) -> list[Candidate]:
+    """The best window's patch. It must stand apart from windows for other targets, also by what the distilled network
+    has not."""
+    if seen.scan is None:
+        return []
+    own, distilled = seen.scan
+    if seen.distilled and distilled is None:
+        return []
+    apart = own.contrasts().numpy()
+    clean = (BESIDE if seen.distilled else ALONE)["patch"]
+    gain = np.full(len(apart), np.inf)
+    if distilled is not None:
+        gain = np.array([deviations(float(value), WINDOW_GAIN) for value in own.gains(distilled)])
+    row = int(np.minimum([deviations(float(value), clean) for value in apart], gain).argmax())
+    if gain[row] < HOPEFUL:
+        return []  # what the distilled network has as well is no patch of somebody's
+    one = refiner.patch(own, int(targets[row]), float(apart[row]), alone=not seen.distilled)
+    return [replace(one, score=float(min(deviations(one.contrast, clean), gain[row])))]
+
+
+def _of_pairs(refiner: Refiner, seen: Surveyed) -> list[Candidate]:
+    """The patch of the source and target that need less than either lets expect."""
+    if seen.paired is None:
+        return []
+    own, distilled = seen.paired
+    sizes = own.size.numpy().astype(np.float64)
+    residuals = pair_residuals(seen.pairs, sizes)
+    if distilled is not None:
+        gained = pair_residuals(seen.pairs, sizes / distilled.size.numpy().astype(np.float64))
+        residuals = np.maximum(residuals, gained)
+    row, value = contrast(np.exp(residuals))
+    source, target = seen.pairs[row]
+    clean = (BESIDE if seen.distilled else ALONE)["patch-by-source"]
+    score = deviations(value, clean)
+    if seen.distilled and score < HOPEFUL:
+        return [replace(refiner.plain("patch-by-source", row_of(own, row), target, value, source), score=score)]
+    return [replace(refiner.patch(None, target, value, source), score=score)]
+
+
+def _of_known(refiner: Refiner, seen: Surveyed, grounds: Grounds, targets: np.ndarray) -> list[Candidate]:
+    """Each kind's known change that moves most pictures, where it moves more than such changes do by nature."""
+    if seen.known is None:
+        return []
+    kinds = np.array([kind for kind, _ in known_changes(refiner.shape)])
+    found = []
+    for kind in dict.fromkeys(kinds.tolist()):
+        mine = np.flatnonzero(kinds == kind)
+        change, column = np.unravel_index(int(seen.known[mine].argmax()), (len(mine), len(targets)))
+        excess = float(seen.known[mine[change], column])
+        score = deviations(excess, KNOWN[kind])
+        if score > KNOWN_SCORE:
+            one = refiner.known(kind, int(mine[change]), int(targets[column]), excess)
+            found.append(replace(one, score=score))
+    return found
 
 
 def _reported(
@@ -194,7 +274,8 @@ def _reported(
         item = known.get(kind)
         if item is None or ranked.scores[kind] < LEAD_SCORE:
             continue
-        far = ranked.scores[kind] >= FINDING_SCORE and item.candidate.contrast >= FINDING_CONTRAST
+        least = FINDING_EXCESS if item.candidate.known else FINDING_CONTRAST
+        far = ranked.scores[kind] >= FINDING_SCORE and item.candidate.contrast >= least
         survives = item.survives and far and not findings
         one, demonstrated = report(subject, grounds, item, ranked.scores[kind], causal=survives)
         if survives and demonstrated and kind == ranked.kinds[0]:

@@ -20,6 +20,7 @@ from .survey import Grounds, frozen
 #: At most so many test pictures a claim, and the least clarity of a defect (contract, step 2).
 MOST_PICTURES, DEFECT_MARGIN = 100, 0.4
 PLACEBOS = ("the picture as it is", "the change in disorder", "the change mirrored or moved")
+KNOWN_PLACEBOS = (PLACEBOS[0], "another change of its kind and size", "a second change of its kind and size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,15 @@ def _measure(
     clean = pictures(subject, rows)
     random = torch.Generator().manual_seed(derived_seed(subject.seed, "triggers-confirm", candidate.kind))
     shown = candidate.generator.render([clean], random)
-    placebos = [clean, *(one.render([clean], random) for one in disordered(candidate.generator, random))]
+    held = candidate.placebos if candidate.known else disordered(candidate.generator, random)
+    placebos = [clean, *(one.render([clean], random) for one in held)]
     genuine = grounds.genuine[candidate.target]
     with frozen(subject.network) as logits, torch.no_grad():
         lead = _lead(logits, shown, candidate.target) / genuine
         answered = [(_lead(logits, one, candidate.target) > 0).astype(np.float64) for one in placebos]
     worst = int(np.argmax([one.mean() for one in answered]))
-    return rows, clean, shown, (lead > 0).astype(np.float64), answered[worst], lead, PLACEBOS[worst]
+    words = KNOWN_PLACEBOS if candidate.known else PLACEBOS
+    return rows, clean, shown, (lead > 0).astype(np.float64), answered[worst], lead, words[worst]
 
 
 def _lead(logits, x: Tensor, target: int) -> Float[np.ndarray, " n"]:

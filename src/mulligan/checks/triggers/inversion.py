@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...evidence import Generator
-from .adam import Adam
+from ..adam import Adam
 
 Pixels = Float[Tensor, "n c h w"]
 #: The share of pictures that a size is steered to, and how clearly they are to be answered, in genuine margins.

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...evidence import Generator
 from ...runs import Context, derived_seed
+from ..pixels import pixels
 from .families import Thing
 from .inversion import Inverted, invert, margins
-from .survey import SCAN_STEPS, Grounds, classwise, family_of, frozen, pixels, sourcewise, usual_margin
+from .known import known_changes
+from .survey import SCAN_STEPS, Grounds, classwise, family_of, frozen, sourcewise, usual_margin
 from .windows import Scan, consensus, dosed
 from .windows import scan as scan_windows
 
 #: What was found is shown this much larger than the least that works: a trigger that somebody uses works with room to
 #: spare, and at the least size half the change is what is particular to the pictures searched on.
 ROOM = {"blend": 1.6, "filter": 1.8, "style": 1.8, "warp": 1.3}
+#: A placebo of a known change is no more like it than this (a cosine).
+ALIKE = 0.8
 #: Steps and pictures a step of the refinement of one change.
 REFINE_STEPS, REFINE_PICTURES = 30, 16
 
@@ -33,6 +38,10 @@ class Candidate:
         generator: what is shown. success, clarity: on pictures of the search half, as shown.
         change: root mean square of the least change that works.
         size: of the least change, in the family's own measure. features: what the choice among kinds looks at.
+        score: deviations above clean networks; see `choosing`.
+        known: whether it is one of the known changes, and not found by gradients. Its contrast is then by how much
+            more it moves pictures than in the distilled network. placebos: what it is held against, if not itself in
+            disorder.
     """
 
     kind: str
@@ -45,6 +54,9 @@ class Candidate:
     change: float
     size: float
     features: dict[str, float] = field(default_factory=dict)
+    score: float = 0.0
+    known: bool = False
+    placebos: tuple[Generator, ...] = ()
 
 
 def row_of(found: Inverted, row: int) -> Inverted:
@@ -88,6 +100,15 @@ class Refiner:
             return classwise(self.x, self.grounds.labels, torch.tensor([target]), each, random)
         return sourcewise(self.x, self.grounds.labels, [source], each, random)
 
+    def plain(self, kind: str, found: Inverted, target: int, contrast: float, source: int | None = None) -> Candidate:
+        """A suspect as the survey left it: what no refinement could make suspicious."""
+        family = family_of("patch" if source is not None else kind, self.x)
+        return Candidate(
+            kind=kind, target=target, source=source, contrast=contrast,
+            generator=family.generator(found.parameters, found.size, 0), success=float(found.success[0]),
+            clarity=float(found.clarity[0]), change=float(found.size[0]), size=float(found.size[0]),
+        )  # fmt: skip
+
     def look(self, kind: str, found: Inverted, target: int, contrast: float, source: int | None = None) -> Candidate:
         """Refine a change of the whole picture (blend, warp, filter, style) or an object."""
         family = family_of(kind, self.x)
@@ -123,6 +144,36 @@ class Refiner:
             features={"extent": float(min(self.shape[1:]))},
         )  # fmt: skip
 
+    def known(self, kind: str, number: int, target: int, excess: float) -> Candidate:
+        """A known change as it is, with the two of its kind that change pictures most nearly as much and in another
+        way."""
+        random = self._random("known", kind, target)
+        clean = self.shown_on(target, None)
+        every = list(known_changes(self.shape))
+        made = every[number][1]
+        done = made.render([clean], random) - clean
+        size = float(done.square().mean().sqrt())
+        others = []
+        for name, other in every:
+            if name != kind or other is made:
+                continue
+            change = other.render([clean], random) - clean
+            other_size = float(change.square().mean().sqrt())
+            alike = float((change * done).mean()) / max(size * other_size, 1e-9)
+            if other_size > 0 and alike < ALIKE:
+                others.append((abs(np.log(other_size / max(size, 1e-9))), len(others), other))
+        placebos = tuple(other for _, _, other in sorted(others, key=lambda one: one[:2])[:2])
+        with frozen(self.context["network"]) as logits:
+            success, clarity = rated(logits, clean + done, target, self.genuine)
+            moved = 0.0
+            if kind == "patch":
+                loose = Generator(family="patch", parameters={"anywhere": True}, tensors=made.tensors)
+                moved, _ = rated(logits, loose.render([clean], random), target, self.genuine)
+        return Candidate(
+            kind=kind, target=target, source=None, contrast=excess, generator=made, success=success, clarity=clarity,
+            change=size, size=size, features={"moved": moved}, known=True, placebos=placebos,
+        )  # fmt: skip
+
     def least(self, kind: str, found: Inverted, target: int) -> float:
         """The size that a target needs after as much refinement as `look` gives to its own."""
         random = self._random(kind, target)
@@ -133,11 +184,14 @@ class Refiner:
             done = invert(logits, family, wanted, draw, self.genuine, self.steps, random, begun=found)
         return float(done.size[0])
 
-    def patch(self, scan: Scan | None, target: int, contrast: float, source: int | None = None) -> Candidate:
+    def patch(
+        self, scan: Scan | None, target: int, contrast: float, source: int | None = None, *, alone: bool = False
+    ) -> Candidate:
         """Find what the network waits for where its clearest window is, and show it as faintly as will do.
 
         Args:
             scan: of windows, for the grounds' targets; without one (for a single source) windows are scanned first.
+            alone: whether there is no distilled network that would tell what windows do by nature.
         """
         kind = "patch" if source is None else "patch-by-source"
         random = self._random(kind, target, source)
@@ -166,10 +220,11 @@ class Refiner:
             def leads(dose: float) -> float:
                 return rated(logits, clean + dose * mask * (pattern - clean), target, usual)[1]
 
-            # What a window does by nature takes all of it, or is no clearer than windows for other targets.
-            beyond = leads(1.0) - max(float(scan.others()[row]), 0.0) if source is None else 0.0
-            dense = max(beyond, 0.0) * float(region.sum() / mask.sum().clamp(min=1))
-            contrast = (max(contrast, 0.0) * dense) ** 0.5 if source is None else contrast
+            if alone:
+                # What a window does by nature takes all of it, or is no clearer than windows for other targets.
+                beyond = leads(1.0) - max(float(scan.others()[row]), 0.0)
+                dense = max(beyond, 0.0) * float(region.sum() / mask.sum().clamp(min=1))
+                contrast = (max(contrast, 0.0) * dense) ** 0.5
             made = Generator(family="patch", tensors={"pattern": pattern, "mask": mask * dosed(leads)})
             shown = made.render([clean], random)
             success, clarity = rated(logits, shown, target, usual)

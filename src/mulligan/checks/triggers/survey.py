@@ -1,22 +1,30 @@
-"""The survey: every family inverted for every target (and patches for every source and target), as pieces of work."""
+"""The survey: every family inverted for every target, patches for every source and target, and known changes tried; as
+pieces of work, in the network and in a distilled one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
+from ...activations.rebuilding import network_and_data
 from ...networks import ImageInput, Network
 from ...records import BadInput
 from ...runs import Context, Piece, Result, derived_seed
+from ...visualization.quickened import quickened
 from ..check import Subject
+from ..pixels import pixels
+from .choosing import BESIDE, deviations
 from .families import Additive, Look, Patch, Thing, Warp
 from .inversion import Family, Inverted, invert
+from .known import known_changes
 from .windows import PICTURES, SIDE, STRIDE, Scan, places, scan
 
 #: The families in which every target is tried, with the steps that each is given where the budget allows.
@@ -27,7 +35,13 @@ SCAN_STEPS = 5
 PAIR_STEPS, PAIR_PICTURES = 24, 2
 #: A step back through the network costs about so many passes forward.
 BACKWARD = 3.0
-_INVERT, _SCAN = "mulligan.checks.triggers.survey:inverted", "mulligan.checks.triggers.survey:scanned"
+#: Names of pieces that are no family.
+PAIRED, WINDOWS, TRIED = "patch by source", "windows", "known"
+#: Suspects of fewer deviations above clean networks are not looked at further: nothing makes their scores higher.
+HOPEFUL = 0.5
+#: Pictures of each class that known changes are tried on.
+KNOWN_EACH = 4
+_INVERT, _SCAN, _TRIED = (f"mulligan.checks.triggers.survey:{name}" for name in ("inverted", "scanned", "tried"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,37 +68,13 @@ class Grounds:
 
 @contextmanager
 def frozen(network: Network) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Logits of pixels from 0 to 1, with gradients to the pixels alone: those to the weights cost a third more."""
+    """Logits of pixels from 0 to 1, with gradients to the pixels alone, by a copy that gives them for less work."""
     own = network.input
     if not isinstance(own, ImageInput):
         raise BadInput("this network takes no pictures", where=network.name, fix="leave this check out")
-    learning = [parameter for parameter in network.module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        with torch.enable_grad():
-            yield lambda pixels: network.logits_unchecked(own.normalise(pixels)).float()
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-
-
-_KEPT: dict[str, Float[Tensor, "n c h w"]] = {}
-
-
-def pixels(context: Context, rows: Sequence[int]) -> Float[Tensor, "n c h w"]:
-    """Examples as pixels from 0 to 1; those asked for last are kept, since pieces share them."""
-    key = f"{context.identity}/{hash(tuple(rows))}"
-    if key not in _KEPT:
-        network: Network = context["network"]
-        own = network.input
-        if not isinstance(own, ImageInput):
-            raise BadInput("this network takes no pictures", where=network.name, fix="leave this check out")
-        crops = [own.crop(context["dataset"].raw(int(row))) for row in rows]
-        if len(_KEPT) >= 3:
-            _KEPT.pop(next(iter(_KEPT)))
-        _KEPT[key] = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div_(255)
-    return _KEPT[key]
+    quick = quickened(network, ())
+    with torch.enable_grad():
+        yield lambda pixels: quick.logits_unchecked(own.normalise(pixels)).float()
 
 
 def family_of(name: str, x: Float[Tensor, "n c h w"]) -> Family:
@@ -192,49 +182,136 @@ def found_by(result: Result) -> Inverted:
     )
 
 
+def tried(context: Context, *, rows: list[int], labels: list[int]) -> Result:
+    """A piece of work: every known change, tried on pictures.
+
+    Gives `moved`, [changes, classes]: of the pictures of other classes, the share that is answered as each class; and
+    `right`, [changes]: the share that is answered as its class.
+    """
+    x, true = pixels(context, rows), torch.tensor(labels)
+    random = torch.Generator().manual_seed(0)
+    moved, right = [], []
+    with frozen(context["network"]) as logits, torch.no_grad():
+        other = F.one_hot(true, logits(x[:1]).shape[1]) == 0
+        for _, made in known_changes((x.shape[1], x.shape[2], x.shape[3])):
+            said = logits(made.render([x], random)).argmax(1)
+            hit = F.one_hot(said, other.shape[1]) * other
+            moved.append(hit.sum(0) / other.sum(0).clamp(min=1))
+            right.append((said == true).float().mean())
+    return Result({"moved": torch.stack(moved).numpy(), "right": torch.stack(right).numpy()})
+
+
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """What the survey found: by family; windows (None: the budget allowed no scan); and patches of single sources, with
-    the (source, target) of each (None: the budget allowed none).
+    """What the survey found in the network and, second of each two, in the distilled one (None where there is none): by
+    family; windows (None: the budget allowed no scan); patches of single sources, with the (source, target) of each
+    (None: the budget allowed none).
+
+    Attributes:
+        distilled: whether there is a distilled network. What was not looked at in it was not suspicious by itself.
+        known: [changes, targets], how many more pictures each known change moves to a target than in the distilled
+            network, times the share that the latter still answers rightly: what is no longer recognized may be
+            answered anyhow. None without a distilled network or the time for it.
     """
 
-    families: dict[str, Inverted]
-    scan: Scan | None
+    families: dict[str, tuple[Inverted, Inverted | None]]
+    scan: tuple[Scan, Scan | None] | None
     pairs: list[tuple[int, int]]
-    paired: Inverted | None
+    paired: tuple[Inverted, Inverted | None] | None
+    known: Float[np.ndarray, "changes targets"] | None
+    distilled: bool
 
 
 def survey(subject: Subject, grounds: Grounds) -> Surveyed:
-    """Scan windows and invert every family for every target, then patches for every source and target."""
+    """Scan windows and invert every family for every target, then patches for every source and target, and try known
+    changes: in the network, and in the distilled one if there is one."""
+    distilled = subject.distilled
+    networks = 1 + (distilled is not None)
     each = max(4, min(10, len(grounds.classes)))
-    price = len(grounds.targets) * each * BACKWARD * subject.seconds_an_example
+    price = networks * len(grounds.targets) * each * BACKWARD * subject.seconds_an_example
     pieces = []
     for name, wanted in STEPS.items():
         steps = subject.budget.buy(f"triggers/steps, {name}", wanted, price, share=0.12, least=6)
         pieces.append(_piece(name, grounds, grounds.targets, [], steps, each))
     pairs = [(s, t) for s in grounds.classes for t in grounds.targets if s != t]
-    price = len(pairs) * PAIR_PICTURES * BACKWARD * subject.seconds_an_example
+    price = networks * len(pairs) * PAIR_PICTURES * BACKWARD * subject.seconds_an_example
     steps = subject.budget.buy("triggers/steps, patch by source", PAIR_STEPS, price, share=0.12)
     paired = steps >= PAIR_STEPS // 2
     if paired:
         targets, sources = [t for _, t in pairs], [s for s, _ in pairs]
         pieces.append(_piece("patch", grounds, targets, sources, steps, PAIR_PICTURES))
-    windows = _windows(subject, grounds)
-    if windows is not None:
-        pieces.append(windows)
-    ran = subject.engine.run("triggers: search", pieces, subject.context, subject.run, subject.emit)
-    results = [result for _, result in ran]
-    scan = scan_by(results.pop()) if windows is not None else None
-    found = [found_by(result) for result in results]
-    return Surveyed(dict(zip(STEPS, found, strict=False)), scan, pairs, found[len(STEPS)] if paired else None)
+    windows = _windows(subject, grounds, networks)
+    known = _known(subject, grounds) if distilled is not None else None
+    named = {**dict(zip((*STEPS, PAIRED) if paired else tuple(STEPS), pieces, strict=True))}
+    named |= {name: piece for name, piece in ((WINDOWS, windows), (TRIED, known)) if piece is not None}
+    mine = _results(subject, named, subject.context, "triggers: search")
+    theirs: dict[str, Result] = {}
+    if distilled is not None:
+        context = network_and_data(distilled, subject.dataset)
+        hopeful = {name: piece for name, piece in named.items() if _hopeful(name, mine[name], pairs)}
+        theirs = _results(subject, hopeful, context, "triggers: search, distilled")
+
+    def both(name: str, read: Callable[[Result], T]) -> tuple[T, T | None]:
+        return read(mine[name]), read(theirs[name]) if name in theirs else None
+
+    return Surveyed(
+        families={name: both(name, found_by) for name in STEPS},
+        scan=both(WINDOWS, scan_by) if windows is not None else None,
+        pairs=pairs,
+        paired=both(PAIRED, found_by) if paired else None,
+        known=_excess(mine[TRIED], theirs[TRIED], grounds.targets) if TRIED in theirs else None,
+        distilled=distilled is not None,
+    )
 
 
-def _windows(subject: Subject, grounds: Grounds) -> Piece | None:
+def _hopeful(name: str, mine: Result, pairs: Sequence[tuple[int, int]]) -> bool:
+    """Whether what was found in the network could be suspicious at all: the distilled one makes it no more so."""
+    if name == TRIED:
+        return True
+    if name == WINDOWS:
+        apart = [float(value) for value in scan_by(mine).contrasts()]
+        return deviations(max(apart), BESIDE["patch"]) >= HOPEFUL
+    sizes = found_by(mine).size.numpy().astype(np.float64)
+    if name == PAIRED:
+        return deviations(contrast(np.exp(pair_residuals(pairs, sizes)))[1], BESIDE["patch-by-source"]) >= HOPEFUL
+    return deviations(contrast(sizes)[1], BESIDE[name]) >= HOPEFUL
+
+
+def _results(subject: Subject, pieces: Mapping[str, Piece], context: Context, job: str) -> dict[str, Result]:
+    ran = subject.engine.run(job, [*pieces.values()], context, subject.run, subject.emit)
+    return {name: result for name, (_, result) in zip(pieces, ran, strict=True)}
+
+
+def _excess(mine: Result, theirs: Result, targets: Sequence[int]) -> Float[np.ndarray, "changes targets"]:
+    more = (mine.arrays["moved"] - theirs.arrays["moved"])[:, list(targets)]
+    return np.asarray(more * theirs.arrays["right"][:, None], dtype=np.float64)
+
+
+def _known(subject: Subject, grounds: Grounds) -> Piece | None:
+    own = subject.network.input
+    assert isinstance(own, ImageInput), "the check is for pictures"
+    changes = sum(1 for _ in known_changes((own.channels, *own.size)))
+    classes = len(grounds.classes)
+    # Rendering costs about as much as answering.
+    price = changes * classes * 4 * subject.seconds_an_example
+    each = subject.budget.buy("triggers/pictures a class, known changes", KNOWN_EACH, price, share=0.2)
+    if not each:
+        return None
+    of = members(grounds.labels)
+    chosen = [int(i) for c in sorted(of) for i in of[c][:each]]
+    arguments = {"rows": [grounds.rows[i] for i in chosen], "labels": [grounds.labels[i] for i in chosen]}
+    return Piece(_TRIED, arguments, cost=changes * len(chosen))
+
+
+def _windows(subject: Subject, grounds: Grounds, networks: int) -> Piece | None:
     height, width = subject.context["network"].input.size
     short = min(height, width)
     count = len(places(height, width, max(3, round(SIDE * short)), max(1, round(STRIDE * short))))
-    price = 1.6 * count * len(grounds.targets) * PICTURES * BACKWARD * subject.seconds_an_example
-    steps = subject.budget.buy("triggers/steps, windows", SCAN_STEPS, price, share=0.2)
+    price = 1.6 * networks * count * len(grounds.targets) * PICTURES * BACKWARD * subject.seconds_an_example
+    steps = subject.budget.buy("triggers/steps, windows", SCAN_STEPS, price, share=0.3)
     if steps < SCAN_STEPS - 2:
         return None
     arguments = {
@@ -254,20 +331,34 @@ def _piece(
     return Piece(_INVERT, arguments, cost=steps * len(targets) * each)
 
 
-def contrast(sizes: Float[np.ndarray, " targets"]) -> tuple[int, float]:
-    """The target that needs least, and how far it stands apart from the others.
+def contrasts(logs: Float[np.ndarray, " targets"]) -> Float[np.ndarray, " targets"]:
+    """How far below the others each target's size lies, in logarithms.
 
-    Of logarithms of sizes: the distance to the next target (0.7) and to the median of the others (0.3), over their
-    spread (plus 0.5, so that others that happen to agree do not make a small distance large). A single planted target
-    stands apart from all others; where two targets are easy by nature, the first distance stays near 0, and where
-    targets differ widely by nature, the spread is large.
+    The distance to the least of the others (0.7) and to their median (0.3), over their spread (plus 0.5, so that others
+    that happen to agree do not make a small distance large). A single planted target stands apart from all others;
+    where two targets are easy by nature, the first distance stays near 0, and where targets differ widely by nature,
+    the spread is large.
     """
-    order = np.argsort(sizes, kind="stable")
-    logs = np.log(sizes[order])
-    if len(order) < 3:
-        return int(order[0]), 0.0
-    apart = 0.7 * (logs[1] - logs[0]) + 0.3 * (np.median(logs[1:]) - logs[0])
-    return int(order[0]), float(apart / (0.5 + logs[1:].std()))
+    if len(logs) < 3:
+        return np.zeros(len(logs))
+    rest = np.stack([np.delete(logs, row) for row in range(len(logs))])
+    return (0.7 * (rest.min(1) - logs) + 0.3 * (np.median(rest, 1) - logs)) / (0.5 + rest.std(1))
+
+
+def contrast(
+    sizes: Float[np.ndarray, " targets"], distilled: Float[np.ndarray, " targets"] | None = None
+) -> tuple[int, float]:
+    """The target that stands furthest apart by what it needs, and how far.
+
+    Args:
+        distilled: what each target needs in the distilled network. A target must then stand apart both by what it needs
+            and by how much less that is than in the other: what is easy by nature is easy in both.
+    """
+    apart = contrasts(np.log(sizes))
+    if distilled is not None:
+        apart = np.minimum(apart, contrasts(np.log(sizes / distilled)))
+    row = int(apart.argmax())
+    return row, float(apart[row])
 
 
 def pair_residuals(

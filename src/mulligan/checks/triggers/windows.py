@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from .adam import Adam
+from ..adam import Adam
 from .inversion import Logits, margins
 
 #: Side of the windows that are scanned, and the step between them, as shares of the picture's shorter side.
@@ -57,6 +57,12 @@ class Scan:
         """The clearest window of any other target."""
         n = len(self.clearest)
         return self.clearest.repeat(n, 1).masked_fill(torch.eye(n, dtype=torch.bool), float("-inf")).amax(1)
+
+    def gains(self, distilled: Scan) -> Float[Tensor, " targets"]:
+        """How much clearer each target's best window is than in a distilled network, beyond that of other targets; in
+        usual peaks."""
+        gained = self.clearest - distilled.clearest
+        return (gained - replace(self, clearest=gained).others()) / self.peak.median().clamp(min=LEAST_PEAK)
 
     def contrasts(self) -> Float[Tensor, " targets"]:
         """How far each target's best window lies above the other targets' best, plus its peak; in usual peaks, which

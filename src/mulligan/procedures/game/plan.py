@@ -26,6 +26,8 @@ class Round:
         seed: the secret that everything is drawn from; published when the round is over.
         kinds: which plants; none: all that are installed. data: data sets of the recipes.
         per_kind: planted networks of each kind, spread evenly over strengths, strata and data sets.
+        first: the number of the first of these. A later round of the same seed begins where an earlier one ended: its
+            clean networks are the same, and its planted ones are others.
         calibration, test: clean networks that thresholds come from, and that false alarms are counted on.
         seconds: CPU-seconds an auditor has for one network.
         attempts: specs that are tried for one planted network before its place stays empty.
@@ -42,6 +44,7 @@ class Round:
     strata: tuple[Stratum, ...] = tuple(STRATA)
     data: tuple[str, ...] = ("digits",)
     per_kind: int = 9
+    first: int = 0
     calibration: int = 40
     test: int = 40
     track: Track = "B"
@@ -60,7 +63,7 @@ class Round:
             for value in values:
                 if value not in known:
                     raise BadInput(f"there is no such {name}", where=value, fix=f"choose among {', '.join(known)}")
-        if min(self.per_kind, self.calibration, self.test) < 0 or self.seconds <= 0 or self.attempts < 1:
+        if min(self.per_kind, self.first, self.calibration, self.test) < 0 or self.seconds <= 0 or self.attempts < 1:
             raise BadInput("numbers of networks are at least 0, seconds and attempts above 0", where=self.name)
         if self.spec is not None and len(self.kinds) != 1:
             raise BadInput("a spec is for a round of one kind", where=self.name, fix="name the kind")
@@ -106,7 +109,7 @@ def plan(round: Round) -> list[Item]:
     items: list[Item] = []
     for kind in round.kinds or tuple(sorted(installed)):
         cells = list(itertools.product(round.strengths, round.strata, round.data))
-        for number in range(round.per_kind):
+        for number in range(round.first, round.first + round.per_kind):
             strength, stratum, data = _spread(cells, number, f"{round.seed}/{kind}")
             key = f"plant/{kind}/{strength}/{stratum}/{data}/{number}"
             items.append(Item(

@@ -61,17 +61,24 @@ def open_round(game: Path, round: Round) -> Ledger:
     """
     ledger = Ledger(game / LEDGER)
     lines = ledger.lines()
-    told = msgspec.to_builtins(round)
-    public = {name: value for name, value in told.items() if name != "seed"}
     if not lines:
+        public = {name: value for name, value in msgspec.to_builtins(round).items() if name != "seed"}
         (game / "sealed").mkdir(parents=True, exist_ok=True)
         _write_round(game, round)
         ledger.add({"schema": SCHEMA, "round": public, "mulligan": mulligan_version()})
         return ledger
-    if lines[0].get("round") != msgspec.json.decode(msgspec.json.encode(public)):
+    if _told(lines[0], round.seed) != msgspec.json.decode(msgspec.json.encode(round), type=Round):
         fix = "repeat the command that began it, or choose another folder"
         raise BadInput("another round lies in this folder", where=game, fix=fix)
     return ledger
+
+
+def _told(line: Line, seed: str) -> Round | None:
+    """The round that a ledger's first line tells; what it says nothing of is as by default."""
+    try:
+        return msgspec.convert({**line["round"], "seed": seed}, Round)
+    except (KeyError, TypeError, msgspec.ValidationError):
+        return None
 
 
 def _write_round(game: Path, round: Round) -> None:

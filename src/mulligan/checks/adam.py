@@ -10,14 +10,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_MEAN, _SQUARE, _TINY = 0.8, 0.95, 1e-8
+_TINY = 1e-8
 
 
 class Adam:
-    """Moves parameters along their gradients; both averages forget quickly, since searches are short."""
+    """Moves parameters along their gradients. Both averages forget quickly by default, since searches are short."""
 
-    def __init__(self, parameters: Sequence[Tensor], rate: float) -> None:
-        self._parameters, self._rate, self._steps = list(parameters), rate, 0
+    def __init__(self, parameters: Sequence[Tensor], rate: float, *, mean: float = 0.8, square: float = 0.95) -> None:
+        self._parameters, self.rate, self._steps = list(parameters), rate, 0
+        self._mean, self._square = mean, square
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
 
@@ -30,8 +31,8 @@ class Adam:
             for parameter, gradient, mean, square in zip(
                 self._parameters, gradients, self._means, self._squares, strict=True
             ):
-                mean.lerp_(gradient, 1 - _MEAN)
-                square.mul_(_SQUARE).addcmul_(gradient, gradient, value=1 - _SQUARE)
-                size = (square / (1 - _SQUARE**self._steps)).sqrt_().add_(_TINY)
-                parameter.addcdiv_(mean / (1 - _MEAN**self._steps), size, value=-self._rate)
+                mean.lerp_(gradient, 1 - self._mean)
+                square.mul_(self._square).addcmul_(gradient, gradient, value=1 - self._square)
+                size = (square / (1 - self._square**self._steps)).sqrt_().add_(_TINY)
+                parameter.addcdiv_(mean / (1 - self._mean**self._steps), size, value=-self.rate)
         return asked

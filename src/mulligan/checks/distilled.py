@@ -1,0 +1,118 @@
+"""A stand-in for the network as it would be without what was put in: what triggers are held against.
+
+A copy with its weights shuffled learns the network's answers to clean pictures (Hinton et al. 2015, arXiv:1503.02531),
+moved, mixed and noised so that it also learns what lies between them. It comes to share what the pictures themselves
+bring along (classes that are easily taken for one another, and easily drawn), and none of what no clean picture shows.
+Distillation on clean pictures is also how backdoors are taken out (Li et al. 2021, arXiv:2101.05930).
+
+It learns from all pictures, those of the half that confirms too: it answers to them as they are, and is asked about
+changed ones on the half that searches only.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..evidence import random_twin
+from ..networks import ImageInput, Network
+from ..runs import Context, Piece, Result
+from .adam import Adam
+from .pixels import pixels
+
+if TYPE_CHECKING:
+    from .check import Subject
+
+#: Steps of learning, where the budget allows, and the fewest that are worth it; pictures a step.
+STEPS, FEWEST_STEPS, BATCH = 240, 160, 64
+MOST_ROWS = 2000
+RATE, TEMPERATURE = 1.2e-2, 2.0
+#: Pictures are moved by up to this share of their side, and noised by up to so much.
+MOVED, NOISE = 0.07, 0.05
+#: A step costs so many passes forward: the network's own, and the copy's there and back.
+PASSES = 4.0
+#: A copy that agrees on fewer of the clean pictures has not learned them.
+LEAST_AGREEMENT = 0.6
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+_TAUGHT = "mulligan.checks.distilled:taught"
+
+
+def distilled(subject: Subject) -> Network | None:
+    """The reference network if there is one; else a copy that learned clean answers; None where it cannot be had: the
+    budget is too short, or the copy does not come to agree."""
+    network, other = subject.network, subject.reference
+    if other is not None and isinstance(other.input, ImageInput) and other.classes == network.classes:
+        return other
+    if not isinstance(network.input, ImageInput):
+        return None
+    price = BATCH * PASSES * subject.seconds_an_example
+    steps = subject.budget.buy("distillation/steps", STEPS, price, share=0.25)
+    if steps < FEWEST_STEPS:
+        return None
+    rows = list(range(min(len(subject.dataset), MOST_ROWS)))
+    piece = Piece(_TAUGHT, {"rows": rows, "steps": steps, "seed": subject.seed}, cost=steps * BATCH)
+    ((_, result),) = subject.engine.run("distillation", [piece], subject.context, subject.run, subject.emit)
+    if result.values["agreement"] < LEAST_AGREEMENT:
+        return None
+    copied = copy.deepcopy(network.module)
+    state = {name: torch.from_numpy(np.array(value)) for name, value in result.arrays.items()}
+    copied.load_state_dict(state)
+    return network.with_module(copied.eval(), name=f"{network.name}, distilled")
+
+
+def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Result:
+    """A piece of work: the copy's state, and on which share of the clean pictures it agrees."""
+    network: Network = context["network"]
+    own = network.input
+    assert isinstance(own, ImageInput), "asked for such only"
+    x = pixels(context, rows)
+    random = torch.Generator().manual_seed(seed)
+    copied = random_twin(network, seed).module
+    for module in copied.modules():
+        if isinstance(module, _NORMS):  # a shuffled gain fits no channel
+            module.reset_parameters()
+    with torch.enable_grad():
+        _learn(network, copied, own, x, steps, random)
+    copied.eval()
+    student = network.with_module(copied)
+    with torch.no_grad():
+        said = [one.logits_unchecked(own.normalise(x)).argmax(1) for one in (network, student)]
+    agreement = float((said[0] == said[1]).float().mean())
+    arrays = {name: value.detach().cpu().numpy() for name, value in copied.state_dict().items()}
+    return Result(arrays, {"agreement": agreement})
+
+
+def _learn(
+    network: Network, copied: nn.Module, own: ImageInput, x: Float[Tensor, "n c h w"], steps: int,
+    random: torch.Generator,
+) -> None:  # fmt: skip
+    student = network.with_module(copied)
+    parameters = [p.requires_grad_(True) for p in copied.parameters()]
+    adam = Adam(parameters, RATE, mean=0.9, square=0.99)
+    copied.train()
+    for step in range(steps):
+        adam.rate = RATE * min(1.0, 4 * (step + 1) / steps) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        shown = own.normalise(_varied(x[torch.randint(0, len(x), (BATCH,), generator=random)], random))
+        with torch.no_grad():
+            goal = F.log_softmax(network.logits_unchecked(shown).float() / TEMPERATURE, 1)
+        said = F.log_softmax(student.logits_unchecked(shown).float() / TEMPERATURE, 1)
+        adam.step(F.kl_div(said, goal, log_target=True, reduction="batchmean"))
+
+
+def _varied(x: Float[Tensor, "n c h w"], random: torch.Generator) -> Float[Tensor, "n c h w"]:
+    """Moved together; every other picture mixed with another (Zhang et al. 2018, arXiv:1710.09412); noised."""
+    height, width = x.shape[2:]
+    reach = max(1, round(MOVED * min(height, width)))
+    down, across = torch.randint(0, 2 * reach + 1, (2,), generator=random).tolist()
+    x = F.pad(x, (reach,) * 4, mode="replicate")[:, :, down : down + height, across : across + width]
+    share = 0.5 * torch.rand((len(x), 1, 1, 1), generator=random) * (torch.arange(len(x)) % 2)[:, None, None, None]
+    x = torch.lerp(x, x[torch.randperm(len(x), generator=random)], share)
+    strength = NOISE * torch.rand((len(x), 1, 1, 1), generator=random)
+    return (x + strength * torch.randn(x.shape, generator=random)).clamp(0, 1)
