@@ -4,11 +4,11 @@ Search: families of changes (a patch, a pattern laid over, a warp, a filter, a s
 target at once, and patches for every source and target; the size that a target needs is held against what the others
 need. Changes that people know and use (`known.py`) are tried as they are. All of it is held against a distilled network
 (`checks/distilled.py`), where there is one: what is easy by nature is easy in that one too. It has what is written into
-the code of the network, so a trigger that is no matter of weights is not told apart. Each kind's best suspect is refined
-on the search half into a generator. Freeze, then confirm on the test half against no change, and the change in disorder,
-mirrored or moved, or other known ones. Other targets are no placebo of that test: they enter by the contrast. No trigger
-is laid over the network at run time, so the check's power is not known, and nothing found is inconclusive. Wang et al.
-2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu et al. 2019 (ABS) invert patches.
+the code of the network, so a trigger that is no matter of weights is not told apart. Each kind's best suspect is
+refined on the search half into a generator. Freeze, then confirm on the test half against no change, and the change in
+disorder, mirrored or moved, or other known ones. Other targets are no placebo of that test: they enter by the contrast.
+No trigger is laid over the network at run time, so the check's power is not known, and nothing found is inconclusive.
+Wang et al. 2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu et al. 2019 (ABS) invert patches.
 """
 
 from __future__ import annotations
