@@ -42,7 +42,7 @@ from .narrowing import ANCHORS, MOST_SHOWN, fit
 from .power import SHADOW, smallest_effect
 from .search import Scored, rank
 from .sources import Side, sides
-from .survey import answers_to, bought, reference_context, survey, table
+from .survey import answers_to, bought, other_context, referred, survey, table
 
 #: At most so many claims are frozen before the test half is opened (contract, step 1), of which so many are kept for
 #: pictures that lie over each other. Fewer claims leave more to each after Holm's correction.
@@ -90,7 +90,8 @@ class _Inquiry:
         self.sides = sides(subject)
         self.border = border_of(subject)
         self.genuine = genuine_leads(subject)
-        self.referred = reference_context(subject) is not None
+        self.referred = referred(subject)
+        self.networks = 1 + (other_context(subject) is not None)
 
     def run(self, began: float) -> Outcome:
         subject = self.subject
@@ -171,7 +172,7 @@ class _Inquiry:
         """Measure the best suspects of each list again on the search half with every placebo."""
         subject = self.subject
         wanted = sum(min(len(ranked), most) for ranked, most in lists)
-        price = 7 * MOST_LAYOUTS * min(MOST_PAIRS, FEWEST_SOURCES) * subject.seconds_an_example * (1 + self.referred)
+        price = 7 * MOST_LAYOUTS * min(MOST_PAIRS, FEWEST_SOURCES) * subject.seconds_an_example * self.networks
         number = subject.budget.buy("conjunction/suspects measured again", wanted, price, share=0.3, least=3)
         share = number / max(wanted, 1)
         chosen = [
@@ -206,7 +207,7 @@ class _Inquiry:
         wide = [look for look in looks if bears_out(look) and max(map(len, look.classes[1:])) > 1][:MOST_NARROWED]
         if not wide:
             return looks
-        again = 7 * len(APART) * FEWEST_SOURCES * (1 + self.referred)
+        again = 7 * len(APART) * FEWEST_SOURCES * self.networks
         price = (2 * ANCHORS * min(len(subject.split.search), MOST_SHOWN) + again) * subject.seconds_an_example
         number = subject.budget.buy("conjunction/suspects narrowed", len(wide), price, share=0.4, least=1)
         found: dict[tuple[object, ...], Looked] = {}
@@ -262,7 +263,7 @@ class _Inquiry:
         for look, page, (values, theirs) in zip(frozen, pages, answers, strict=True):
             target = look.suspect.target
             readings.append(read(page, values, target, float(self.genuine[target]), theirs))
-            if theirs is None:
+            if theirs is None or not self.referred:
                 bases.append(baseline(self.subject, page, target))
             else:
                 bases.append(hits_of_reference(page, theirs, target))

@@ -26,8 +26,8 @@ FAMILIES = (
 #: A picture beside nothing is itself an odd input, which networks answer as they please: it is a placebo of the test,
 #: and no part of the strength by which suspects are ranked.
 UNRANKED = ("first alone", "second alone")
-#: With a reference network, its answers on the pairs themselves are one more placebo.
-REFERENCE = "both, answered by the reference"
+#: The answers of a reference network, or a distilled one, on the pairs themselves are one more placebo.
+REFERENCE = "both, answered by the network that this one is held against"
 
 #: One order shows the behaviour and the other does not: at most this share of it.
 ONE_ORDER = 0.2

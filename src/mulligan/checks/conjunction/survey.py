@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...activations.rebuilding import network_and_data
-from ...networks import ImageInput
 from ...runs import Context, Piece, generator
 from ..check import Subject
 from ..composites import LAYOUTS, Shown
@@ -35,22 +34,27 @@ class Searched:
     Attributes:
         pairs: numbers of the two sides of each composite, [n, 2] (equal: two of one kind).
         layout: [n], index into LAYOUTS. turned: [n], whether the second side came first. logits: [n, classes].
-        reference: [n], what the reference network answers; -1 where there is none.
+        other: [n], what the other network answers; -1 where there is none.
     """
 
     pairs: Int[np.ndarray, "n 2"]
     layout: Int[np.ndarray, " n"]
     turned: Int[np.ndarray, " n"]
     logits: Float[np.ndarray, "n classes"]
-    reference: Int[np.ndarray, " n"]
+    other: Int[np.ndarray, " n"]
 
 
-def reference_context(subject: Subject) -> Context | None:
-    """Pieces that ask the reference network about the same composites; None where there is none that can be asked."""
-    other = subject.reference
-    if other is None or not isinstance(other.input, ImageInput) or other.classes != subject.network.classes:
-        return None
-    return network_and_data(other, subject.dataset)
+def other_context(subject: Subject) -> Context | None:
+    """Pieces that ask another network about the same composites: the reference, or else a distilled one, which sees the
+    same shapes in two pictures as the network does by nature. None where there is neither."""
+    other = subject.distilled
+    return network_and_data(other, subject.dataset) if other is not None else None
+
+
+def referred(subject: Subject) -> bool:
+    """Whether that other network is a reference that somebody gave. Only such a one tells triggers from shapes that two
+    pictures draw together: a distilled network is no network of that quality."""
+    return subject.reference is not None and subject.distilled is subject.reference
 
 
 def pieces_for(subject: Subject, shown: Sequence[Shown], border: Sequence[int]) -> list[Piece]:
@@ -74,10 +78,10 @@ def pieces_for(subject: Subject, shown: Sequence[Shown], border: Sequence[int]) 
 
 
 def answer(
-    subject: Subject, job: str, shown: Sequence[Shown], border: Sequence[int], *, reference: bool = False
+    subject: Subject, job: str, shown: Sequence[Shown], border: Sequence[int], *, other: bool = False
 ) -> Float[np.ndarray, "n classes"]:
     """The network's logits on composites (or the reference's)."""
-    context = reference_context(subject) if reference else subject.context
+    context = other_context(subject) if other else subject.context
     if context is None or not shown:
         return np.zeros((0, len(subject.classes)), dtype=np.float32)
     pieces = pieces_for(subject, shown, border)
@@ -94,7 +98,7 @@ def answers_to(
     shown = [one for page in pages for one in page.shown]
     ends = np.cumsum([len(page.shown) for page in pages])[:-1]
     mine = np.split(answer(subject, job, shown, border), ends)
-    theirs = answer(subject, f"{job}, the reference", shown, border, reference=True)
+    theirs = answer(subject, f"{job}, the other", shown, border, other=True)
     other = np.split(theirs, ends) if len(theirs) else [None] * len(pages)
     return list(zip(mine, other, strict=True))
 
@@ -103,7 +107,7 @@ def bought(subject: Subject, sides: int) -> int:
     """How many composites a pair and layout the budget buys; what was bought once is bought for both checks."""
     if _BOUGHT in subject.budget.granted:
         return subject.budget.granted[_BOUGHT]
-    asked = (sides * (sides + 1) // 2) * len(LAYOUTS) * (1 + (reference_context(subject) is not None))
+    asked = (sides * (sides + 1) // 2) * len(LAYOUTS) * (1 + (other_context(subject) is not None))
     return subject.budget.buy(_BOUGHT, EACH, asked * subject.seconds_an_example, share=0.35, least=2)
 
 
@@ -125,10 +129,10 @@ def survey(subject: Subject, sides: Sequence[Side], each: int, border: Sequence[
                 shown.append(Shown(int(x), int(y), name))
                 rows.append((i, j, number, turned))
     logits = answer(subject, "composites: search", shown, border)
-    other = answer(subject, "composites: search, the reference", shown, border, reference=True)
+    other = answer(subject, "composites: search, the other", shown, border, other=True)
     table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
-    reference = other.argmax(1) if len(other) else np.full(len(table), -1)
-    return Searched(table[:, :2], table[:, 2], table[:, 3], logits, reference.astype(np.int64))
+    theirs = other.argmax(1) if len(other) else np.full(len(table), -1)
+    return Searched(table[:, :2], table[:, 2], table[:, 3], logits, theirs.astype(np.int64))
 
 
 def _draw(members: Int[np.ndarray, " n"], k: int, rng: np.random.Generator) -> Int[np.ndarray, " k"]:
@@ -143,7 +147,7 @@ class Table:
 
     Attributes:
         classes: which classes were answered at all. value: [layout, side, side, classes], symmetric in the sides: the
-            mean clarity (see `clarity`), 0 where the answer is another or the reference answers the same.
+            mean clarity (see `clarity`), 0 where the answer is another or the other network answers the same.
         count: [layout, side, side], composites behind each.
     """
 
@@ -160,7 +164,7 @@ class Table:
 def table(searched: Searched, sides: int, genuine: Float[np.ndarray, " classes"]) -> Table:
     """Sum the survey up."""
     answers = searched.logits.argmax(1)
-    clear = clarity(searched.logits, genuine) * (answers != searched.reference)
+    clear = clarity(searched.logits, genuine) * (answers != searched.other)
     classes = np.unique(answers)
     column = np.searchsorted(classes, answers)
     value = np.zeros((len(LAYOUTS), sides, sides, len(classes)), dtype=np.float32)

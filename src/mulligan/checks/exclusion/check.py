@@ -36,7 +36,7 @@ from ..conjunction.claims import (
 )  # fmt: skip
 from ..conjunction.measuring import MOST_PAIRS, Reading, Sheet, best_reading, read
 from ..conjunction.sources import Side, sides
-from ..conjunction.survey import answers_to, bought, survey, table
+from ..conjunction.survey import answers_to, bought, referred, survey, table
 from .measuring import EXCEPTION, FAMILIES, sheet, that_trigger
 from .power import smallest_effect
 from .search import FEWEST_PARTNERS, Exclusion, Ranked, one_sided, rank
@@ -195,7 +195,7 @@ class _Inquiry:
             target = look.suspect.target
             reading = read(page, values, target, float(self.genuine[target]), theirs)
             base = None
-            if theirs is not None:
+            if theirs is not None and referred(subject):
                 hits = hits_of_reference(page, theirs, target)
                 unit = f"fraction of composites that the reference answers '{subject.classes[target]}'"
                 base = fraction(round(float(hits.sum())), len(hits), unit)
