@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...evidence import FEWEST_SOURCES
+from ...evidence import FEWEST_SOURCES, Generator
 from ...records import Calibration, CheckRecord, CoverageLine, Finding, Noted, Quantity
 from ...runs import generator
 from ..check import Needs, Outcome, Subject
@@ -39,6 +39,8 @@ MOST_TARGETS = 40
 LEAD_SCORE = 3.0
 #: A finding must lie further out than all of these did.
 FINDING_SCORE = 4.5
+#: What lies below is not frozen: it could be no lead, and would cost the others power.
+LEAST_FROZEN = 1.5
 #: A finding's change must have cost the target less than half of what the next target needs, by this contrast.
 FINDING_CONTRAST = 0.7
 #: A known change must move this share of pictures more than it does in the distilled network.
@@ -85,8 +87,8 @@ class Triggers:
             why = "The network gives no gradients, without which triggers are not searched for."
             return _outcome(subject, began, why, conclusive=False)
         scores = dict(found.ranked.scores)
-        frozen = [one for one in found.candidates if scores[one.kind] > 0]
-        tested = confirm(subject, grounds, frozen) if frozen and found.ranked.scores[found.ranked.kinds[0]] > 0 else []
+        frozen = [one for one in found.candidates if scores[one.kind] >= LEAST_FROZEN]
+        tested = confirm(subject, grounds, frozen) if frozen else []
         findings, leads = _reported(subject, grounds, tested, found.ranked)
         short = [what for what in subject.budget.short if what.startswith("triggers/")]
         examined = (len(STEPS) + 1) * len(grounds.targets)  # windows are one more
@@ -213,18 +215,22 @@ def _of_windows(refiner: Refiner, seen: Surveyed, targets: np.ndarray) -> list[C
     if seen.scan is None:
         return []
     own, distilled = seen.scan
-    if seen.distilled and distilled is None:
-        return []
     apart = own.contrasts().numpy()
     clean = (BESIDE if seen.distilled else ALONE)["patch"]
     gain = np.full(len(apart), np.inf)
     if distilled is not None:
         gain = np.array([deviations(float(value), WINDOW_GAIN) for value in own.gains(distilled)])
-    row = int(np.minimum([deviations(float(value), clean) for value in apart], gain).argmax())
-    if gain[row] < HOPEFUL:
-        return []  # what the distilled network has as well is no patch of somebody's
-    one = refiner.patch(own, int(targets[row]), float(apart[row]), alone=not seen.distilled)
-    return [replace(one, score=float(min(deviations(one.contrast, clean), gain[row])))]
+    scores = np.minimum([deviations(float(value), clean) for value in apart], gain)
+    row = int(scores.argmax())
+    target, value, score = int(targets[row]), float(apart[row]), float(scores[row])
+    if seen.distilled and score < HOPEFUL:  # what the distilled network has as well is no patch of somebody's
+        nothing = Generator(family="identity")
+        return [Candidate(
+            kind="patch", target=target, source=None, contrast=value, generator=nothing, success=0.0, clarity=0.0,
+            change=0.0, size=0.0, features={"moved": 0.0}, score=score,
+        )]  # fmt: skip
+    one = refiner.patch(own, target, value, alone=not seen.distilled)
+    return [replace(one, score=min(deviations(one.contrast, clean), float(gain[row])))]
 
 
 def _of_pairs(refiner: Refiner, seen: Surveyed) -> list[Candidate]:
