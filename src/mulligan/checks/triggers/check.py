@@ -23,7 +23,7 @@ from ...evidence import FEWEST_SOURCES, Generator
 from ...records import Calibration, CheckRecord, CoverageLine, Finding, Noted, Quantity
 from ...runs import generator
 from ..check import Needs, Outcome, Subject
-from .choosing import ALONE, BESIDE, KNOWN, WINDOW_GAIN, Ranked, deviations, rank
+from .choosing import ALONE, BESIDE, KNOWN, WINDOW_GAIN, Ranked, deviations, rank, told
 from .confirming import Tested, confirm
 from .inversion import Inverted
 from .known import known_changes
@@ -172,14 +172,14 @@ def search(subject: Subject, grounds: Grounds) -> _Found:
     targets = np.array(grounds.targets)
     price = subject.seconds_an_example * 16 * 3 * 30
     strength = subject.budget.buy("triggers/refinements", 10, price, share=0.3, least=3) / 10
-    refiner = Refiner(subject.context, grounds, strength)
+    refiner = Refiner(subject.context, grounds, strength, subject.distilled)
     candidates = [
         *(_of_family(refiner, name, targets, *both, seen.distilled) for name, both in seen.families.items()),
         *_of_windows(refiner, seen, targets), *_of_pairs(refiner, seen), *_of_known(refiner, seen, grounds, targets),
     ]  # fmt: skip
     best: dict[str, Candidate] = {}
     for one in candidates:
-        if one.kind not in best or one.score > best[one.kind].score:
+        if one.kind not in best or told(one) > told(best[one.kind]):
             best[one.kind] = one
     candidates = list(best.values())
     return _Found(candidates, rank(candidates), 0 if seen.known is None else len(seen.known))

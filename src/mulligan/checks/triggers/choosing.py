@@ -34,6 +34,11 @@ LOCAL, MOVED = 1.5, 0.5
 #: What other kinds that suspect the same target add to a score, as a share of theirs, of which no more counts than so
 #: much: a trigger makes its target easy for every family.
 SUPPORT, MOST_SUPPORT = 0.5, 4.0
+#: Kinds that change the whole picture.
+WHOLE = ("blend", "warp", "filter", "style")
+#: The excess over the distilled network below which a score counts nothing, from which on it counts in full, and at
+#: which a known look is the name.
+NO_EXCESS, FULL_EXCESS, SURE = 0.1, 0.5, 0.6
 #: What counts against a kind whose mark is missing, as a share of its score.
 DOUBT = 0.4
 #: Style renders all that filter does: it must need this much less before it is the better name.
@@ -58,6 +63,14 @@ def deviations(value: float, clean: tuple[float, float]) -> float:
     return (value - mean) / spread
 
 
+def told(one: Candidate) -> float:
+    """A score, as far as it counts: in full where the distilled network still recognizes the pictures and is not moved
+    to the target itself."""
+    if one.excess is None or one.score <= 0:
+        return one.score
+    return one.score * min(max(one.excess - NO_EXCESS, 0.0) / (FULL_EXCESS - NO_EXCESS), 1.0)
+
+
 def _better_style(filtered: Candidate, styled: Candidate) -> bool:
     """Whether a style that suspects a filter's target is the better name."""
     if filtered.known != styled.known:
@@ -77,14 +90,15 @@ def rank(candidates: Sequence[Candidate]) -> Ranked:
     """
     by = {one.kind: one for one in candidates}
     patch = by.get("patch")
-    scores = {kind: one.score for kind, one in by.items()}
+    scores = {kind: told(one) for kind, one in by.items()}
     factor = dict.fromkeys(by, 1.0)
-    local = patch is not None and patch.score >= LOCAL
+    local = patch is not None and scores["patch"] >= LOCAL and all(
+        scores["patch"] >= scores[kind] for kind, one in by.items() if one.target == patch.target and kind in WHOLE
+    )
     anywhere = patch is not None and local and patch.features["moved"] >= MOVED * patch.success
     if patch is not None:
         same = [kind for kind, one in by.items() if one.target == patch.target]
-        whole = {"patch" if anywhere else "natural-object", "blend", "warp", "filter", "style"}
-        doubted = whole if local else {"patch", "natural-object"}
+        doubted = {"patch" if anywhere else "natural-object", *WHOLE} if local else {"patch", "natural-object"}
         factor.update({kind: DOUBT for kind in same if kind in doubted})
     filtered, styled = by.get("filter"), by.get("style")
     if filtered and styled and filtered.target == styled.target:
@@ -94,8 +108,8 @@ def rank(candidates: Sequence[Candidate]) -> Ranked:
     for kind, gain_needed in PATTERN_GAIN.items():
         look = by.get(kind)
         if blended is not None and look is not None and blended.target == look.target:
-            # What people know and use is no chance find: a pattern of fewer pixels' change is one.
-            better = not look.known and blended.change < gain_needed * look.change
+            # A look that people know and that does it is no chance find, however small a pattern would do as well.
+            better = look.contrast < SURE if look.known else blended.change < gain_needed * look.change
             factor[kind if better else "blend"] *= 0.6
     pair = by.get("patch-by-source")
     if pair is not None and pair.features.get("others", 0.0) > 0.5 * pair.success:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...evidence import Generator
+from ...networks import Network
 from ...runs import Context, derived_seed
 from ..pixels import pixels
 from .families import Thing
@@ -39,8 +40,8 @@ class Candidate:
         change: root mean square of the least change that works.
         size: of the least change, in the family's own measure. features: what the choice among kinds looks at.
         score: deviations above clean networks; see `choosing`.
-        known: whether it is one of the known changes, and not found by gradients. Its contrast is then by how much
-            more it moves pictures than in the distilled network. placebos: what it is held against, if not itself in
+        excess: see `Refiner.excess`. known: whether it is one of the known changes, and not found by gradients. Its
+            contrast is then its excess. placebos: what it is held against, if not itself in
             disorder.
     """
 
@@ -55,6 +56,7 @@ class Candidate:
     size: float
     features: dict[str, float] = field(default_factory=dict)
     score: float = 0.0
+    excess: float | None = None
     known: bool = False
     placebos: tuple[Generator, ...] = ()
 
@@ -79,18 +81,39 @@ def rated(
 class Refiner:
     """Refines suspects on the pictures that the survey searched on."""
 
-    def __init__(self, context: Context, grounds: Grounds, strength: float = 1.0) -> None:
-        self.context, self.grounds = context, grounds
+    def __init__(
+        self, context: Context, grounds: Grounds, strength: float = 1.0, distilled: Network | None = None
+    ) -> None:
+        self.context, self.grounds, self.distilled = context, grounds, distilled
         self.x = pixels(context, grounds.rows)
         self.labels = torch.tensor(grounds.labels)
         self.genuine = torch.tensor(grounds.genuine)
         self.steps = max(8, round(REFINE_STEPS * strength))
         self.shape = (self.x.shape[1], self.x.shape[2], self.x.shape[3])
 
+    def rows_for(self, target: int, source: int | None, most: int = 48) -> Int[Tensor, " n"]:
+        """Numbers of pictures of the source (or of all classes but the target)."""
+        chosen = torch.nonzero(self.labels == source if source is not None else self.labels != target)[:, 0]
+        return chosen[torch.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().long()]
+
     def shown_on(self, target: int, source: int | None, most: int = 48) -> Float[Tensor, "n c h w"]:
         """Clean pictures of the source (or of all classes but the target)."""
-        chosen = torch.nonzero(self.labels == source if source is not None else self.labels != target)[:, 0]
-        return self.x[chosen[torch.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().long()]]
+        return self.x[self.rows_for(target, source, most)]
+
+    def excess(self, made: Generator, target: int, source: int | None, success: float) -> float | None:
+        """How many more pictures a change moves than in the distilled network, times the share that the latter still
+        answers rightly: a change after which nothing is recognized may be answered anyhow. None without one."""
+        if self.distilled is None:
+            return None
+        rows = self.rows_for(target, source)
+        random = self._random("excess", target, source)
+        with frozen(self.distilled) as logits, torch.no_grad():
+            before, said = (
+                logits(x).argmax(1) for x in (self.x[rows], made.render([self.x[rows]], random))
+            )  # fmt: skip
+        usual = float((before == self.labels[rows]).float().mean())
+        right = float((said == self.labels[rows]).float().mean()) / max(usual, 1e-9)
+        return max(success - float((said == target).float().mean()), 0.0) * min(right, 1.0)
 
     def _random(self, *key: object) -> torch.Generator:
         return torch.Generator().manual_seed(derived_seed(self.grounds.seed, "refine", *map(str, key)))
@@ -138,10 +161,11 @@ class Refiner:
                 )
             made = family.generator(final.parameters, final.size, 0)
             success, clarity = rated(logits, made.render([clean], random), target, self.genuine)
+        gained = self.excess(made, target, source, success)
         return Candidate(
             kind=kind, target=target, source=source, contrast=contrast, generator=made, success=success,
             clarity=clarity, change=change, size=float(least.size),
-            features={"extent": float(min(self.shape[1:]))},
+            features={"extent": float(min(self.shape[1:]))}, excess=gained,
         )  # fmt: skip
 
     def known(self, kind: str, number: int, target: int, excess: float) -> Candidate:
@@ -171,7 +195,7 @@ class Refiner:
                 moved, _ = rated(logits, loose.render([clean], random), target, self.genuine)
         return Candidate(
             kind=kind, target=target, source=None, contrast=excess, generator=made, success=success, clarity=clarity,
-            change=size, size=size, features={"moved": moved}, known=True, placebos=placebos,
+            change=size, size=size, features={"moved": moved}, known=True, placebos=placebos, excess=excess,
         )  # fmt: skip
 
     def least(self, kind: str, found: Inverted, target: int) -> float:
@@ -231,11 +255,12 @@ class Refiner:
             loose = Generator(family="patch", parameters={"anywhere": True}, tensors=made.tensors)
             moved, _ = rated(logits, loose.render([clean], random), target, usual)
             others = self._elsewhere(logits, made, target, source, random)
+        gained = self.excess(made, target, source, success)
         return Candidate(
             kind=kind, target=target, source=source, contrast=contrast, generator=made, success=success,
             clarity=clarity, change=float((shown - clean).square().mean((1, 2, 3)).sqrt().median()),
             size=float(mask.mean()),
-            features={"moved": moved, "others": others},
+            features={"moved": moved, "others": others}, excess=gained,
         )  # fmt: skip
 
     def _elsewhere(
