@@ -23,12 +23,21 @@ NOT_HELD_OUT = (
 )
 EARLIER = "- by the checks as they were before windows were scanned; what was seen here went into those that followed"
 BEGUN_ANEW = (
-    "- held out: no planted and no test network had been looked at before the checks were as they are. **Begun anew "
+    "- by earlier checks; held out: no planted and no test network had been looked at before. **Begun anew "
     "once**: 19 audits of calibration networks were removed when four of them (CIFAR-10) had shown false patches, by "
     "which the search for patches was then changed; no planted or test network had been audited by then. The bank "
     "that ships, by which this auditor chooses among its claims, comes from its calibration networks"
 )
-NOTES = {"bank": NOT_HELD_OUT, "second-look": EARLIER, "headline": BEGUN_ANEW}
+SECOND = (
+    "- held out: the clean networks are those of the round `headline`, and the planted ones had not been made "
+    "when the checks were changed. What was looked at for that: the planted networks of `bank`, `second-look` and"
+    " `headline`, and their calibration networks; no network of the test. **Begun anew twice**, before any "
+    "planted or test network was audited: audits of 4, then 8 calibration networks were removed when the checks "
+    "of composites, and then (one of them, CIFAR-10, had shown a false style) that of triggers, were changed. The"
+    " other auditors' rows of the clean networks are those of `headline`, from which they have not changed. The "
+    "bank that ships, by which this auditor chooses among its claims, comes from the calibration networks"
+)
+NOTES = {"headline-2": SECOND, "bank": NOT_HELD_OUT, "second-look": EARLIER, "headline": BEGUN_ANEW}
 
 
 def main() -> None:
