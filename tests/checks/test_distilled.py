@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from subjects import normalised, subject
 from test_triggers import GREY, crossed, poisoned
+from torch import Tensor, nn
 
 from mulligan.checks.pixels import answers, pictures
 from mulligan.runs import Budget
@@ -35,6 +36,26 @@ def test_a_reference_stands_in_for_it(tmp_path: Path) -> None:
 def test_there_is_none_where_the_budget_is_short(tmp_path: Path) -> None:
     asked = subject(normalised(0, GREY), tmp_path, input=GREY)
     assert replace(asked, budget=Budget(0.01), seconds_an_example=1.0).distilled is None
+
+
+class Silent(nn.Module):
+    """Gives no gradients."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.base(x)
+
+
+def test_a_network_that_cannot_learn_has_none_and_says_why(tmp_path: Path) -> None:
+    told: list[str] = []
+    asked = subject(Silent(normalised(0, GREY)), tmp_path, input=GREY)
+    asked = replace(asked, emit=lambda event: told.append(str(getattr(event, "text", ""))))
+    assert asked.distilled is None
+    assert any("does not learn" in text for text in told)
 
 
 def test_the_network_stays_as_it_was(tmp_path: Path) -> None:

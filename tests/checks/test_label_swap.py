@@ -13,7 +13,7 @@ from subjects import digits, fit, halves, normalised, subject
 from torch import nn
 
 from mulligan.checks.clean import Seen, crossfitted, deserved, see
-from mulligan.checks.deficits import deficits, exchanges, leads
+from mulligan.checks.deficits import deficits, leads, most_exchanged
 from mulligan.checks.forgotten_class import CHECK as FORGOTTEN
 from mulligan.checks.label_swap import CHECK as SWAP
 from mulligan.evidence.generators import load_generator
@@ -147,10 +147,13 @@ def test_classes_that_are_told_apart_are_not_exchanged() -> None:
     mixed = alike.copy()
     of = labels < 2
     mixed[of, :2] = 6 + rng.standard_normal((int(of.sum()), 2))
-    best, worse = (max(exchanges(made(one, labels)), key=lambda e: e.score) for one in (mixed, alike))
+    best, worse = (most_exchanged(made(one, labels)) for one in (mixed, alike))
+    assert best is not None
+    assert worse is not None
     assert {best.one, best.other} == {0, 1}
     assert best.score > 0.35
     assert worse.score < 0.1
+    assert most_exchanged(made(mixed[:4], labels[:4])) is None  # no class has five pictures
 
 
 def test_examples_are_looked_at_once(tmp_path: Path) -> None:

@@ -122,8 +122,9 @@ class Exchange:
     score: float
 
 
-def exchanges(seen: Seen) -> list[Exchange]:
-    """Every pair of classes: how much of each is answered as the other, times how little the answers tell them apart.
+def most_exchanged(seen: Seen) -> Exchange | None:
+    """The pair of classes of which most is answered as each other, times how little the answers tell them apart; None
+    with fewer than two classes of five pictures.
 
     Where some of the labels of two classes were exchanged, no training could be sure of either (the noise rate caps the
     confidence of every picture, see Liu & Tao 2016, arXiv:1411.7718), the features of both grow alike, and a probe of
@@ -132,20 +133,27 @@ def exchanges(seen: Seen) -> list[Exchange]:
     """
     network, counts = seen.answers, np.bincount(seen.labels, minlength=seen.logits.shape[1])
     known = np.flatnonzero(counts >= 5)
-    drawn = {int(a): network[seen.labels == a].mean(0) for a in known}
-    out = []
-    for i, a in enumerate(known):
-        for b in known[i + 1 :]:
-            of = (seen.labels == a) | (seen.labels == b)
-            ranks = stats.rankdata(seen.logits[of, a] - seen.logits[of, b])
-            first = ranks[seen.labels[of] == a]
-            area = (first.mean() - (len(first) + 1) / 2) / counts[b]
-            mutual = min(drawn[int(a)][b], drawn[int(b)][a])
-            # An untrained network mixes all classes: these two must be told from the others.
-            either = network[:, a] + network[:, b]
-            told = either[of].mean() - (either[~of].mean() if (~of).any() else 0.0)
-            out.append(Exchange(int(a), int(b), float(2 * (1 - area) * mutual * np.clip(2 * told, 0, 1))))
-    return out
+    if len(known) < 2:
+        return None
+    drawn = np.stack([network[seen.labels == a].mean(0) for a in known])[:, known]
+    mutual = np.minimum(drawn, drawn.T)
+    first, second = np.triu_indices(len(known), 1)
+    best = Exchange(int(known[0]), int(known[1]), -1.0)
+    for k in np.argsort(-mutual[first, second], kind="stable"):
+        most = 2 * float(mutual[first[k], second[k]])
+        if most <= best.score:  # of 1,000 classes there are half a million pairs, and few that matter
+            break
+        a, b = int(known[first[k]]), int(known[second[k]])
+        of = (seen.labels == a) | (seen.labels == b)
+        ranks = stats.rankdata(seen.logits[of, a] - seen.logits[of, b])[seen.labels[of] == a]
+        area = (ranks.mean() - (len(ranks) + 1) / 2) / counts[b]
+        # An untrained network mixes all classes: these two must be told from the others.
+        either = network[:, a] + network[:, b]
+        told = either[of].mean() - (either[~of].mean() if (~of).any() else 0.0)
+        score = float(most * (1 - area) * np.clip(2 * told, 0, 1))
+        if score > best.score:
+            best = Exchange(a, b, score)
+    return best
 
 
 def without_head(network: Network, seen: Seen, found: Sequence[Deficit], least: float) -> list[Deficit]:

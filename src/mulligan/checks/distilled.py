@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from ..evidence import random_twin
 from ..networks import ImageInput, Network
+from ..records import Noted
 from ..runs import Context, Piece, Result
 from .adam import Adam
 from .pixels import pixels
@@ -60,6 +61,8 @@ def distilled(subject: Subject) -> Network | None:
     piece = Piece(_TAUGHT, {"rows": rows, "steps": steps, "seed": subject.seed}, cost=steps * BATCH)
     ((_, result),) = subject.engine.run("distillation", [piece], subject.context, subject.run, subject.emit)
     if result.values["agreement"] < LEAST_AGREEMENT:
+        if result.values["why"]:
+            subject.emit(Noted(text=f"There is no distilled network: a copy does not learn ({result.values['why']})."))
         return None
     copied = copy.deepcopy(network.module)
     state = {name: torch.from_numpy(np.array(value)) for name, value in result.arrays.items()}
@@ -68,7 +71,8 @@ def distilled(subject: Subject) -> Network | None:
 
 
 def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Result:
-    """A piece of work: the copy's state, and on which share of the clean pictures it agrees."""
+    """A piece of work: the copy's state, and on which share of the clean pictures it agrees; on none, and why, where a
+    network is no module that learns (an exported graph, say, or one that gives no gradients)."""
     network: Network = context["network"]
     own = network.input
     assert isinstance(own, ImageInput), "asked for such only"
@@ -78,15 +82,18 @@ def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Resul
     for module in copied.modules():
         if isinstance(module, _NORMS):  # a shuffled gain fits no channel
             module.reset_parameters()
-    with torch.enable_grad():
-        _learn(network, copied, own, x, steps, random)
-    copied.eval()
+    try:
+        with torch.enable_grad():
+            _learn(network, copied, own, x, steps, random)
+        copied.eval()
+    except (RuntimeError, ValueError) as error:  # NotImplementedError is a RuntimeError
+        return Result({}, {"agreement": 0.0, "why": f"{type(error).__name__}: {error}"[:200]})
     student = network.with_module(copied)
     with torch.no_grad():
         said = [one.logits_unchecked(own.normalise(x)).argmax(1) for one in (network, student)]
     agreement = float((said[0] == said[1]).float().mean())
     arrays = {name: value.detach().cpu().numpy() for name, value in copied.state_dict().items()}
-    return Result(arrays, {"agreement": agreement})
+    return Result(arrays, {"agreement": agreement, "why": ""})
 
 
 def _learn(

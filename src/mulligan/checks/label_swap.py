@@ -19,7 +19,7 @@ from ..evidence.generators import Generator, Slot, save_generator
 from ..records import Calibration, CheckRecord, Claim, Evidence, Finding, Quantity, Trigger, Where
 from .check import Needs, Outcome, Subject
 from .clean import Seen, able, deserved, head_path, see, smallest_share
-from .deficits import MOST_FROZEN, SUSPECTED, Deficit, deficits, exchanges, frozen, tested, without_head
+from .deficits import MOST_FROZEN, SUSPECTED, Deficit, deficits, frozen, most_exchanged, tested, without_head
 from .power import Power
 
 #: A suspect is named as a lead from this score on; 52 clean networks reached 0.14 (cats and dogs of CIFAR-10).
@@ -46,10 +46,10 @@ class LabelSwap:
             return Outcome(record=self._record(began, "There are too few labelled examples.", 0, {}, None, False))
         everything = without_head(subject.network, seen, deficits(seen), SUSPECTED)
         best = max(everything, key=lambda d: d.swap_score)
-        pair = max(exchanges(seen), key=lambda e: e.score)
-        by_source = {d.source: d for d in everything}
-        mixed = by_source[pair.one]
-        mixed_score = pair.score * (1 - max(mixed.by_head, by_source[pair.other].by_head))
+        pair, by_source = most_exchanged(seen), {d.source: d for d in everything}
+        mixed_score = 0.0
+        if pair is not None:
+            mixed_score = pair.score * (1 - max(by_source[one].by_head for one in (pair.one, pair.other)))
         edited = {row for d in everything if d.by_head >= 1 for row in (d.source, d.target)}
         claims = frozen(seen, enough, lambda d: d.swapped and not edited & {d.source, d.target})
         results = tested(
@@ -66,9 +66,9 @@ class LabelSwap:
                 continue  # told once, from the side that lost more
             findings.append(self._finding(subject, claim, result.evidence, mutual=mutual, number=len(findings)))
         leads: tuple[Finding, ...] = ()
-        if not findings and mixed_score >= max(LEAD, best.swap_score):
+        if not findings and pair is not None and mixed_score >= max(LEAD, best.swap_score):
             effect = Quantity(value=pair.score, unit="of both classes' answers exchanged, as far as hardly told apart")
-            swap = replace(mixed, target=pair.other)
+            swap = replace(by_source[pair.one], target=pair.other)
             leads = (self._finding(subject, swap, Evidence(effect=effect), mutual=True, number=0, proven=False),)
         elif not findings and best.swap_score >= LEAD and best.swapped:
             unit = "of the class's answers, in excess of what the features deserve"

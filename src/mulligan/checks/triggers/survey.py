@@ -74,7 +74,8 @@ def frozen(network: Network) -> Iterator[Callable[[Tensor], Tensor]]:
         raise BadInput("this network takes no pictures", where=network.name, fix="leave this check out")
     quick = quickened(network, ())
     with torch.enable_grad():
-        yield lambda pixels: quick.logits_unchecked(own.normalise(pixels)).float()
+        # On the CPU, where the pictures and all that is sought are, whatever the network runs on.
+        yield lambda pixels: quick.logits_unchecked(own.normalise(pixels)).float().cpu()
 
 
 def family_of(name: str, x: Float[Tensor, "n c h w"]) -> Family:
