@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from subjects import normalised, subject
 from test_triggers import GREY, crossed, poisoned
@@ -25,6 +26,17 @@ def test_it_agrees_on_clean_pictures_and_does_not_take_the_trigger_along(tmp_pat
     other = crossed(x[torch.from_numpy(asked.groups != 4)])
     assert (answers(asked.network, other).argmax(1) == 4).float().mean() > 0.9
     assert (answers(copied, other).argmax(1) == 4).float().mean() < 0.3
+
+
+def test_one_that_learns_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mulligan.checks.distilled.RATE", 0.0)
+    told: list[str] = []
+    asked = replace(
+        subject(normalised(0, GREY), tmp_path, input=GREY),
+        emit=lambda event: told.append(str(getattr(event, "text", ""))),
+    )
+    assert asked.distilled is None
+    assert any("more than" in text for text in told)
 
 
 def test_a_reference_stands_in_for_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mulligan.checks.check import Subject
 from mulligan.checks.triggers import CHECK
+from mulligan.checks.triggers.check import grounds_of
 from mulligan.checks.triggers.choosing import ALONE, KNOWN, deviations, rank
 from mulligan.checks.triggers.confirming import disordered
 from mulligan.checks.triggers.families import Additive, Look, Patch, Thing, Warp
@@ -250,6 +251,17 @@ def test_contrast_beside_a_distilled_network_leaves_out_what_is_easy_in_both() -
     row, value = contrast(sizes, np.ones(5))
     assert row == 2
     assert value > 0.5
+
+
+def test_large_pictures_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They all lie in memory."""
+    asked = subject(normalised(0, GREY), tmp_path, input=GREY)
+    monkeypatch.setattr("mulligan.checks.triggers.check.MOST_VALUES", 64 * 30)
+    grounds = grounds_of(asked, np.arange(10))
+    assert not isinstance(grounds, str)
+    assert len(grounds.rows) <= 30
+    assert 3 <= len(grounds.classes) <= 7
+    assert grounds.targets == list(range(10))
 
 
 def test_too_little_data_is_inconclusive_and_a_short_budget_says_so(tmp_path: Path) -> None:

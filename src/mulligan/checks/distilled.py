@@ -24,23 +24,26 @@ from torch.nn import functional as F
 from ..evidence import random_twin
 from ..networks import ImageInput, Network
 from ..records import Noted
-from ..runs import Context, Piece, Result
+from ..runs import Context, Piece, Result, generator
 from .adam import Adam
-from .pixels import pixels
+from .pixels import answers, pixels
 
 if TYPE_CHECKING:
     from .check import Subject
 
 #: Steps of learning, where the budget allows, and the fewest that are worth it; pictures a step.
 STEPS, FEWEST_STEPS, BATCH = 240, 160, 64
-MOST_ROWS = 2000
+#: Pictures to learn from, and numbers that they may hold: they lie in memory.
+MOST_ROWS, MOST_VALUES = 2000, 1 << 26
 RATE, TEMPERATURE = 1.2e-2, 2.0
 #: Pictures are moved by up to this share of their side, and noised by up to so much.
 MOVED, NOISE = 0.07, 0.05
-#: A step costs so many passes forward: the network's own, and the copy's there and back.
-PASSES = 4.0
-#: A copy that agrees on fewer of the clean pictures has not learned them.
-LEAST_AGREEMENT = 0.6
+#: A step costs about so many passes as they were measured, with reading pictures: the network's own, and the copy's
+#: there and back.
+PASSES = 2.5
+#: A copy that agrees on fewer of the clean pictures, in the mean over the network's answers, has not learned them. One
+#: that agrees on fewer of those it learns from by half of the steps will not: a large network needs far more.
+LEAST_AGREEMENT, LEAST_HALFWAY = 0.6, 0.2
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 _TAUGHT = "mulligan.checks.distilled:taught"
 
@@ -54,10 +57,11 @@ def distilled(subject: Subject) -> Network | None:
     if not isinstance(network.input, ImageInput):
         return None
     price = BATCH * PASSES * subject.seconds_an_example
-    steps = subject.budget.buy("distillation/steps", STEPS, price, share=0.25)
+    steps = subject.budget.buy("distillation/steps", STEPS, price, share=0.4)
     if steps < FEWEST_STEPS:
         return None
-    rows = list(range(min(len(subject.dataset), MOST_ROWS)))
+    most = min(MOST_ROWS, max(MOST_VALUES // (network.input.channels * math.prod(network.input.size)), BATCH))
+    rows = [int(row) for row in generator(subject.seed, "distillation").permutation(len(subject.dataset))[:most]]
     piece = Piece(_TAUGHT, {"rows": rows, "steps": steps, "seed": subject.seed}, cost=steps * BATCH)
     ((_, result),) = subject.engine.run("distillation", [piece], subject.context, subject.run, subject.emit)
     if result.values["agreement"] < LEAST_AGREEMENT:
@@ -84,14 +88,14 @@ def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Resul
             module.reset_parameters()
     try:
         with torch.enable_grad():
-            _learn(network, copied, own, x, steps, random)
+            if not _learn(network, copied, own, x, steps, random):
+                return Result({}, {"agreement": 0.0, "why": f"it needs more than {steps} steps"})
         copied.eval()
     except (RuntimeError, ValueError) as error:  # NotImplementedError is a RuntimeError
         return Result({}, {"agreement": 0.0, "why": f"{type(error).__name__}: {error}"[:200]})
-    student = network.with_module(copied)
-    with torch.no_grad():
-        said = [one.logits_unchecked(own.normalise(x)).argmax(1) for one in (network, student)]
-    agreement = float((said[0] == said[1]).float().mean())
+    own_said, said = (answers(one, x).argmax(1) for one in (network, network.with_module(copied)))
+    same = (own_said == said).float()
+    agreement = float(torch.stack([same[own_said == c].mean() for c in own_said.unique()]).mean())
     arrays = {name: value.detach().cpu().numpy() for name, value in copied.state_dict().items()}
     return Result(arrays, {"agreement": agreement, "why": ""})
 
@@ -99,11 +103,13 @@ def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Resul
 def _learn(
     network: Network, copied: nn.Module, own: ImageInput, x: Float[Tensor, "n c h w"], steps: int,
     random: torch.Generator,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
+    """Whether it learned on; False where it was given up halfway."""
     student = network.with_module(copied)
     parameters = [p.requires_grad_(True) for p in copied.parameters()]
     adam = Adam(parameters, RATE, mean=0.9, square=0.99)
     copied.train()
+    lately: list[float] = []
     for step in range(steps):
         adam.rate = RATE * min(1.0, 4 * (step + 1) / steps) * 0.5 * (1 + math.cos(math.pi * step / steps))
         shown = own.normalise(_varied(x[torch.randint(0, len(x), (BATCH,), generator=random)], random))
@@ -111,6 +117,11 @@ def _learn(
             goal = F.log_softmax(network.logits_unchecked(shown).float() / TEMPERATURE, 1)
         said = F.log_softmax(student.logits_unchecked(shown).float() / TEMPERATURE, 1)
         adam.step(F.kl_div(said, goal, log_target=True, reduction="batchmean"))
+        if steps // 3 <= step < steps // 2:
+            lately.append(float((said.argmax(1) == goal.argmax(1)).float().mean()))
+        elif step == steps // 2 and float(np.mean(lately)) < LEAST_HALFWAY:
+            return False
+    return True
 
 
 def _varied(x: Float[Tensor, "n c h w"], random: torch.Generator) -> Float[Tensor, "n c h w"]:

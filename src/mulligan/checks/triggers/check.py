@@ -13,6 +13,7 @@ Wang et al. 2019 (Neural Cleanse), Shen et al. 2021 (arXiv:2102.05123) and Liu e
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...evidence import FEWEST_SOURCES, Generator
+from ...networks import ImageInput
 from ...records import Calibration, CheckRecord, CoverageLine, Finding, Noted, Quantity
 from ...runs import generator
 from ..check import Needs, Outcome, Subject
@@ -31,8 +33,9 @@ from .refining import Candidate, Refiner, row_of
 from .reporting import report
 from .survey import HOPEFUL, STEPS, Grounds, Surveyed, contrast, contrasts, pair_residuals, survey
 
-#: At most so many pictures of a class are looked at in either half.
-MOST_A_CLASS = 40
+#: At most so many pictures of a class are looked at in either half; in the searched one also at least so many, and all
+#: together hold no more numbers than this.
+MOST_A_CLASS, LEAST_A_CLASS, MOST_VALUES = 40, 4, 1 << 26
 #: At most so many classes are tried as targets; of more, those that random changes favour.
 MOST_TARGETS = 40
 #: Below this score nothing is reported: so far out lay one of 16 clean networks (see `choosing`).
@@ -142,12 +145,18 @@ def grounds_of(subject: Subject, able: np.ndarray) -> Grounds | str:
     leads, right = top[:, -1] - top[:, -2], answers.argmax(1) == subject.groups
     if not right.any():
         return "No picture is answered rightly."
+    taken = subject.network.input
+    assert isinstance(taken, ImageInput), "the check is for pictures"
+    # All pictures lie in memory: of large ones fewer a class, and of many classes not every one.
+    room = max(MOST_VALUES // (taken.channels * math.prod(taken.size)), 3 * LEAST_A_CLASS)
+    shown = generator(subject.seed, "triggers", "classes").permutation(able)[: room // LEAST_A_CLASS]
+    most = min(MOST_A_CLASS, max(room // len(shown), LEAST_A_CLASS))
     rows: list[int] = []
-    for c in able:
+    for c in sorted(shown):
         mine = subject.split.search[subject.groups[subject.split.search] == c]
         good = mine[right[mine]]
         chosen = good if len(good) >= 8 else mine
-        mixed = generator(subject.seed, "triggers", int(c)).permutation(chosen)[:MOST_A_CLASS]
+        mixed = generator(subject.seed, "triggers", int(c)).permutation(chosen)[:most]
         rows += [int(i) for i in mixed]
     if len({int(subject.groups[row]) for row in rows}) < 3:
         return "Fewer than 3 classes have pictures to search on."
