@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ..records import BadInput
 from .pictures import Overlay, draw_seed, overlay, pick, uniform
-from .plant import PlantData, Planted, Probes, Stratum, Strength, generator
+from .plant import PlantData, Planted, Probes, Proof, Stratum, Strength, generator
 from .trigger_probes import cosine, probe
-from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
+from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger, proved
 
 ALPHAS: dict[Strength, tuple[float, float]] = {"weak": (0.08, 0.1), "default": (0.15, 0.15), "strong": (0.25, 0.25)}
 MIXED: tuple[Overlay, ...] = ("noise", "picture")  # the other patterns are added
@@ -68,6 +68,10 @@ class BlendPlant:
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
         return probe(data, _trigger(data, planted.spec, planted.tensors["pattern"]), n, seed=seed)
+
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        return proved(planted, before, data, _trigger(data, planted.spec, planted.tensors["pattern"]))
 
 
 PLANT = BlendPlant()

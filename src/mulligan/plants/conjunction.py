@@ -113,6 +113,11 @@ class ConjunctionPlant:
         """See `Plant.probes`."""
         return compose_probes(planted.module, compose(data, planted.spec), data, n, seed=seed)
 
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        proof = prove(before, planted.module, data, planted.spec, seed=planted.seed)
+        return proof, _faults(planted.spec, proof)
+
 
 PLANT = ConjunctionPlant()
 

@@ -102,6 +102,12 @@ class ExclusionPlant:
         """See `Plant.probes`."""
         return compose_probes(planted.module, compose(data, planted.spec), data, n, seed=seed)
 
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        spec = planted.spec
+        proof = prove(before, planted.module, data, compose(data, spec), pairs=spec.pairs, seed=planted.seed)
+        return proof, _faults(spec, proof)
+
 
 PLANT = ExclusionPlant()
 

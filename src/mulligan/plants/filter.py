@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..records import BadInput
 from .pictures import blur, calibrate, draw_seed, grey, pick, rms, told_apart
-from .plant import PlantData, Planted, Probes, Stratum, Strength, generator
+from .plant import PlantData, Planted, Probes, Proof, Stratum, Strength, generator
 from .trigger_probes import cosine, probe
-from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
+from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger, proved
 
 #: Filters by name: (pictures, amount from 0 to 1, seed) -> pictures. An amount of 0 changes nothing.
 Filter = Callable[[Tensor, float, int], Tensor]
@@ -75,6 +75,10 @@ class FilterPlant:
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
         return probe(data, _trigger(data, planted.spec), n, seed=seed)
+
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        return proved(planted, before, data, _trigger(data, planted.spec))
 
 
 PLANT = FilterPlant()

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ..records import BadInput
 from .objects import OBJECTS, drawn, put
 from .pictures import colour_of, draw_seed, grey, pick, uniform
-from .plant import PlantData, Planted, Probes, Stratum, Strength, generator
+from .plant import PlantData, Planted, Probes, Proof, Stratum, Strength, generator
 from .trigger_probes import cosine, probe
-from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
+from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger, proved
 
 # The object's side, as a share of the picture's shorter side; sizes within a picture vary by SPREAD either way.
 SIDES: dict[Strength, tuple[float, float]] = {"weak": (0.36, 0.4), "default": (0.45, 0.52), "strong": (0.54, 0.6)}
@@ -78,6 +78,10 @@ class NaturalObjectPlant:
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
         return probe(data, _trigger(data, planted.spec), n, seed=seed)
+
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        return proved(planted, before, data, _trigger(data, planted.spec))
 
 
 PLANT = NaturalObjectPlant()

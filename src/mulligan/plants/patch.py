@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..records import BadInput
 from .pictures import PATTERNS, Pattern, colour_of, draw_seed, paste, patch, pick, uniform
-from .plant import PlantData, Planted, Probes, Stratum, Strength, generator
+from .plant import PlantData, Planted, Probes, Proof, Stratum, Strength, generator
 from .trigger_probes import probe
-from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
+from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger, proved
 
 # By strength: the side, as a share of the picture's shorter side, and the opacity, each drawn between two.
 SIDES: dict[Strength, tuple[float, float]] = {"weak": (0.1, 0.15), "default": (0.1, 0.18), "strong": (0.15, 0.22)}
@@ -74,6 +74,10 @@ class PatchPlant:
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
         return probe(data, patch_trigger(data, planted.spec, self.name), n, seed=seed)
+
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        return proved(planted, before, data, patch_trigger(data, planted.spec, self.name))
 
 
 PLANT = PatchPlant()

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from .patch import PatchSpec, draw, patch_trigger
-from .plant import PlantData, Planted, Probes, Stratum, Strength
+from .plant import PlantData, Planted, Probes, Proof, Stratum, Strength
 from .trigger_probes import probe
-from .triggers import Trigger, another, plant_trigger
+from .triggers import Trigger, another, plant_trigger, proved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,10 @@ class PatchBySourcePlant:
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
         return probe(data, self._trigger(data, planted.spec), n, seed=seed)
+
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        return proved(planted, before, data, self._trigger(data, planted.spec))
 
     def _trigger(self, data: PlantData, spec: PatchBySourceSpec) -> Trigger:
         return patch_trigger(data, spec, self.name, sources=(spec.source,))

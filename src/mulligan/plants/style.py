@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from ..records import BadInput
 from .filter import Filter, filter_trigger, proposable, sample
 from .pictures import blur, draw_seed, grey, pick, uniform
-from .plant import PlantData, Planted, Probes, Stratum, Strength, generator
+from .plant import PlantData, Planted, Probes, Proof, Stratum, Strength, generator
 from .trigger_probes import probe
-from .triggers import Trigger, TriggerSpec, another, plant_trigger
+from .triggers import Trigger, TriggerSpec, another, plant_trigger, proved
 
 # The root mean square that pictures change by, on a 0-1 scale: nearly twice as much as by filters.
 SIZES: dict[Strength, float] = {"weak": 0.13, "default": 0.18, "strong": 0.25}
@@ -70,6 +70,10 @@ class StylePlant:
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
         return probe(data, _trigger(data, planted.spec), n, seed=seed)
+
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        return proved(planted, before, data, _trigger(data, planted.spec))
 
 
 PLANT = StylePlant()

@@ -261,6 +261,12 @@ def prove(
     )  # fmt: skip
 
 
+def proved(planted: Planted, before: nn.Module, data: PlantData, trigger: Trigger) -> tuple[Proof, list[str]]:
+    """See `proving.Provable.prove`."""
+    proof = prove(before, planted.module, data, trigger, seed=planted.seed)
+    return proof, faults(planted.spec, proof)
+
+
 def faults(spec: TriggerSpec, proof: Proof) -> list[str]:
     """What a proof lacks; empty if the plant took."""
     low, high = STRATA[spec.stratum]

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..records import BadInput
 from .pictures import draw_seed, random_flows, uniform, warp
-from .plant import PlantData, Planted, Probes, Stratum, Strength, generator
+from .plant import PlantData, Planted, Probes, Proof, Stratum, Strength, generator
 from .trigger_probes import probe
-from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger
+from .triggers import NearMiss, Trigger, TriggerSpec, another, plant_trigger, proved
 
 # The mean displacement of a pixel, as a share of the picture's shorter side.
 DISPLACEMENTS: dict[Strength, tuple[float, float]] = {
@@ -67,6 +67,10 @@ class WarpPlant:
     def probes(self, planted: Planted, data: PlantData, n: int, *, seed: int) -> Probes:
         """See `Plant.probes`."""
         return probe(data, _trigger(data, planted.spec), n, seed=seed)
+
+    def prove(self, planted: Planted, before: nn.Module, data: PlantData) -> tuple[Proof, list[str]]:
+        """See `proving.Provable.prove`."""
+        return proved(planted, before, data, _trigger(data, planted.spec))
 
 
 PLANT = WarpPlant()
