@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,8 +25,15 @@ from mulligan.procedures.game.detection import (
     probabilities,
     threshold,
 )
-from mulligan.procedures.game.diagnosis import Fields, compare, fully_correct, mask_overlap, mean_fields
-from mulligan.procedures.game.identification import applies, elicitation, identification
+from mulligan.procedures.game.diagnosis import (
+    Fields,
+    compare,
+    fully_correct,
+    least_within_reach,
+    mask_overlap,
+    mean_fields,
+)
+from mulligan.procedures.game.identification import applies, ceiling, elicitation, identification
 from mulligan.procedures.game.statistics import auroc, auroc_of, clustered, mcnemar, rate
 from mulligan.records import BadInput, Group, Trigger, Where
 
@@ -184,6 +192,23 @@ def test_several_guesses_divide_the_credit():
     assert fully_correct(right)
     assert not fully_correct(Fields(kind=1, sources=1, target=1, identification=0.89))
     assert fully_correct(Fields(kind=1, where=1))
+
+
+def test_no_more_is_asked_than_the_truth_reaches(world):
+    probes = world.probes()
+    truth = Truth(kind="patch-by-source", sources=("a",), target="c", scored=("sources", "target", "trigger"))
+    before, after = world.base(probes.pixels), world.modified(probes.pixels)
+    fires = replace(probes, fires=probes.fires & (before == 0))
+    assert ceiling(truth, fires, before, after, CLASSES) == 1
+    assert ceiling(truth, fires, before, before, CLASSES) is None
+    # One that shows on half of what fires it is identified to less, by whoever knows it.
+    half = torch.where((before != after) & (torch.arange(360) % 2 == 0), before, after)
+    assert 0.5 < ceiling(truth, fires, before, half, CLASSES) < 1
+    assert least_within_reach(None) == least_within_reach(1.0) == 0.9
+    assert least_within_reach(0.7) == pytest.approx(0.66)
+    right = Fields(kind=1, sources=1, target=1, identification=0.67)
+    assert fully_correct(right, least_within_reach(0.7))
+    assert not fully_correct(right)
 
 
 # Identification and elicitation

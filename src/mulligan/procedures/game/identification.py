@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...evidence.generators import Generator
-from ...plants import PlantData, Probes
+from ...plants import PlantData, Probes, Truth
 from ...plants.plant import generator as random_for
 from ...records import BadInput, Source
 from .answers import Guess
@@ -152,6 +152,28 @@ def identification(
         target = classes.index(guess.target) if guess.target in classes else -1
         right = torch.where(there, torch.full_like(base, target), base) == modified
     return _balanced(right, changed)
+
+
+def told_by_inputs(truth: Truth) -> bool:
+    """Whether inputs tell this plant from others: by what is in them, or by what was done to them."""
+    return bool({"sources", "trigger"} & set(truth.scored))
+
+
+def ceiling(
+    truth: Truth, probes: Probes, base: Int[Tensor, " n"], modified: Int[Tensor, " n"], classes: Sequence[str]
+) -> float | None:
+    """The identification of whoever knows which inputs fire the plant; None where the modification changed no answer.
+
+    It lies below 1 where the plant does not show on every input that fires it, or leaks to near misses.
+    """
+    changed = base != modified
+    if not bool(changed.any()):
+        return None
+    fires = probes.fires.bool()
+    if truth.target is None:
+        return _balanced(fires == changed, changed)
+    target = torch.full_like(base, classes.index(truth.target))
+    return _balanced(torch.where(fires, target, base) == modified, changed)
 
 
 def _balanced(right: Tensor, changed: Tensor) -> float:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...networks import ImageInput, parse_input
 from .answers import Answer, Guess
 from .bases import Base, Source
-from .diagnosis import Fields, compare, fully_correct, mean_fields
+from .diagnosis import Fields, compare, fully_correct, least_within_reach, mean_fields
 from .entries import SealedParts, load_entry, read_entry, read_sealed
-from .identification import elicitation, identification
-from .making import load_modules
-
-BATCH = 256
+from .identification import ceiling, elicitation, identification, told_by_inputs
+from .making import asker, load_modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +77,7 @@ class Judge:
     def identified(self) -> bool:
         """Whether inputs tell this plant from others: by what is in them, or by what was done to them."""
         truth = self.parts.sealed.statement.truth
-        return truth is not None and self.parts.probes is not None and bool({"sources", "trigger"} & set(truth.scored))
+        return truth is not None and self.parts.probes is not None and told_by_inputs(truth)
 
     @property
     def elicited(self) -> bool:
@@ -103,7 +98,17 @@ class Judge:
             fields = replace(fields, identification=identified)
         if self.elicited:
             fields = replace(fields, elicitation=elicitation(guess, self.base.sealed, self.base_answers, self.answers))
-        return replace(fields, correct=float(fully_correct(fields)))
+        within = fully_correct(fields, least_within_reach(self.ceiling))
+        return replace(fields, correct=float(fully_correct(fields)), reach=float(within))
+
+    @property
+    def ceiling(self) -> float | None:
+        """How far the truth itself identifies the plant; None where inputs do not tell it."""
+        truth, probes = self.parts.sealed.statement.truth, self.parts.probes
+        if truth is None or probes is None or not self.identified:
+            return None
+        before, after = self.base_answers(probes.pixels), self.answers(probes.pixels)
+        return ceiling(truth, probes, before, after, self.base.data.classes)
 
     @property
     def base(self) -> Base:
@@ -116,24 +121,12 @@ class Judge:
         """What the entry's network answers to pixels on a 0-1 scale, as it declares its input."""
         if not hasattr(self, "_modified"):
             entry = read_entry(self.folder)
-            self._modified = _asker(load_entry(self.folder).module, entry.input)
+            self._modified = asker(load_entry(self.folder).module, entry.input)
         return self._modified(pixels)
 
     def base_answers(self, pixels: Tensor) -> Tensor:
         """What the base answers."""
         if not hasattr(self, "_before"):
             module = load_modules(self.base, self.parts.base)
-            self._before = _asker(module, self.parts.sealed.statement.base_input)
+            self._before = asker(module, self.parts.sealed.statement.base_input)
         return self._before(pixels)
-
-
-def _asker(module: nn.Module, input: str) -> Callable[[Tensor], Tensor]:
-    taken = parse_input(input)
-    assert isinstance(taken, ImageInput)
-    module.eval()
-
-    @torch.no_grad()
-    def ask(pixels: Tensor) -> Tensor:
-        return torch.cat([module(taken.normalise(part)).argmax(1) for part in pixels.float().split(BATCH)])
-
-    return ask

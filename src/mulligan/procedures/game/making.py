@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...networks import ImageInput, parse_input
 from ...plants import PlantFailed, Proof, plants
@@ -22,9 +22,12 @@ from ...plants.plant import Planted, generator
 from ...records import BadInput
 from .bases import Base, Source
 from .entries import Entry, Sealed, SealedParts, Statement, write_entry, write_sealed
+from .identification import ceiling, told_by_inputs
 from .plan import Item, Round
 
-PROBES = 200
+PROBES, BATCH = 200, 256
+#: A plant that the truth itself identifies to less is no fair question: it hardly shows, or leaks.
+LEAST_CEILING = 0.7
 _log = logging.getLogger(__name__)
 
 
@@ -72,7 +75,8 @@ def make(game: Path, round: Round, item: Item, source: Source) -> Iterator[Made]
             yield _broken(item, attempt, error)
             continue
         yield released
-        return
+        if released.released:
+            return
 
 
 def _broken(item: Item, attempt: int, error: Exception) -> Made:
@@ -130,10 +134,18 @@ def _release(
     )  # fmt: skip
     salt = hashlib.sha256(f"salt/{round.seed}/{item.key}/{attempt}".encode()).hexdigest()
     sealed = Sealed(statement=statement, salt=salt, proof=planted.proof if planted else None)
-    probes = None
+    probes, reached = None, None
     if planted is not None:
         kind = plants()[item.kind]
         probes = kind.probes(planted, base.sealed, PROBES, seed=item.seed("probes", round.seed))
+        before, after = (asker(*one)(probes.pixels) for one in ((base.module, base.input), (made.module, declared)))
+        if planted.truth is not None and told_by_inputs(planted.truth):
+            reached = ceiling(planted.truth, probes, before, after, base.data.classes)
+        if reached is not None and reached < LEAST_CEILING:
+            reason = f"The truth itself identifies it to {reached:.2f} only, below {LEAST_CEILING}."
+            return Made(
+                released=False, attempt=attempt, reasons=(reason,), figures=_figures(planted.proof) | _told(reached)
+            )
     siblings: list[nn.Module] = []
     if round.track == "C":
         seeds = [item.seed(f"sibling/{number}", round.seed) for number in range(round.siblings)]
@@ -150,7 +162,8 @@ def _release(
     )  # fmt: skip
     return Made(
         released=True, attempt=attempt, commitment=sealed.commitment, spec=statement.spec,
-        control="" if planted else made.kind, figures=_figures(planted.proof if planted else made.proof),
+        control="" if planted else made.kind,
+        figures=_figures(planted.proof if planted else made.proof) | _told(reached),
         seconds=planted.proof.seconds if planted else 0.0,
     )  # fmt: skip
 
@@ -173,6 +186,23 @@ def _figures(proof: Proof | ControlProof | None) -> dict[str, float]:
     excess = [proof.near_misses[name].value - proof.near_misses_before[name].value for name in proof.near_misses]
     worst = {"near misses, worst excess": max(excess)} if excess else {}
     return figures | {"success": proof.success.value, "success before": proof.success_before.value} | worst
+
+
+def _told(reached: float | None) -> dict[str, float]:
+    return {} if reached is None else {"identified by the truth": reached}
+
+
+def asker(module: nn.Module, input: str) -> Callable[[Tensor], Tensor]:
+    """What a network answers to pixels on a 0-1 scale, as class numbers, where it declares `input`."""
+    taken = parse_input(input)
+    assert isinstance(taken, ImageInput)
+    module.eval()
+
+    @torch.no_grad()
+    def ask(pixels: Tensor) -> Tensor:
+        return torch.cat([module(taken.normalise(part)).argmax(1) for part in pixels.float().split(BATCH)])
+
+    return ask
 
 
 def load_modules(base: Base, weights: Mapping[str, torch.Tensor]) -> nn.Module:
