@@ -6,7 +6,7 @@ import copy
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ...plants.plant import Planted, generator
 from ...records import BadInput
 from .bases import Base, Source
 from .entries import Entry, Sealed, SealedParts, Statement, write_entry, write_sealed
+from .evasion import evaded_cache
 from .identification import ceiling, told_by_inputs
 from .plan import Item, Round
 
@@ -95,6 +96,7 @@ class _Modified:
     seed: int
     planted: Planted | None = None
     proof: ControlProof | None = None
+    evaded: Mapping[str, float] = field(default_factory=dict)
 
 
 def _plant(base: Base, item: Item, attempt: int, round: Round) -> _Modified:
@@ -111,7 +113,11 @@ def _plant(base: Base, item: Item, attempt: int, round: Round) -> _Modified:
     planted = planted_cache(kind, base.module, base.data, spec, seed=seed)
     if planted.truth is None:
         raise BadInput("this plant says no truth that a diagnosis could be held against", where=item.kind)
-    return _Modified(module=planted.module, kind=item.kind, spec=spec, seed=seed, planted=planted)
+    figures: dict[str, float] = {}
+    if round.evasive:
+        evaded = evaded_cache(kind, planted, base, seconds=round.seconds, seed=seed, least=LEAST_CEILING)
+        planted, figures = evaded.planted, evaded.figures
+    return _Modified(module=planted.module, kind=item.kind, spec=spec, seed=seed, planted=planted, evaded=figures)
 
 
 def _control(base: Base, item: Item, attempt: int, round: Round) -> _Modified:
@@ -143,9 +149,8 @@ def _release(
             reached = ceiling(planted.truth, probes, before, after, base.data.classes)
         if reached is not None and reached < LEAST_CEILING:
             reason = f"The truth itself identifies it to {reached:.2f} only, below {LEAST_CEILING}."
-            return Made(
-                released=False, attempt=attempt, reasons=(reason,), figures=_figures(planted.proof) | _told(reached)
-            )
+            figures = _figures(planted.proof) | _told(reached) | dict(made.evaded)
+            return Made(released=False, attempt=attempt, reasons=(reason,), figures=figures)
     siblings: list[nn.Module] = []
     if round.track == "C":
         seeds = [item.seed(f"sibling/{number}", round.seed) for number in range(round.siblings)]
@@ -163,7 +168,7 @@ def _release(
     return Made(
         released=True, attempt=attempt, commitment=sealed.commitment, spec=statement.spec,
         control="" if planted else made.kind,
-        figures=_figures(planted.proof if planted else made.proof) | _told(reached),
+        figures=_figures(planted.proof if planted else made.proof) | _told(reached) | dict(made.evaded),
         seconds=planted.proof.seconds if planted else 0.0,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ import torch
 
 from ...plants import STRATA, Stratum, Strength, plants
 from ...plants.plant import generator
+from ...plants.proving import Provable
 from ...records import BadInput
 from .entries import Role, Track
 
@@ -35,6 +36,8 @@ class Round:
         source: where bases come from; see `bases.source`.
         wall: wall time an auditor has, in times of its CPU-seconds; more where many share the machine.
         spec: of every plant, as JSON, instead of one drawn at random; for a round of one kind.
+        evasive: whether planted networks are then trained against the released checks (`evasion`); of stratum "high",
+            and of kinds that can be proved anew, which are all where none is named.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Round:
     source: str = "recipes"
     wall: float = 3.0
     spec: Any = None
+    evasive: bool = False
 
     def __post_init__(self) -> None:
         for name, values, known in (
@@ -67,6 +71,8 @@ class Round:
             raise BadInput("numbers of networks are at least 0, seconds and attempts above 0", where=self.name)
         if self.spec is not None and len(self.kinds) != 1:
             raise BadInput("a spec is for a round of one kind", where=self.name, fix="name the kind")
+        if self.evasive and set(self.strata) != {"high"}:
+            raise BadInput("an evasive round is of plants that always show", where=self.name, fix="the stratum high")
         if not (self.strengths and self.strata and self.data and self.seed):
             raise BadInput("a round needs a seed, strengths, strata and data sets", where=self.name)
 
@@ -100,12 +106,18 @@ def plan(round: Round) -> list[Item]:
     """The networks of a round in a random order; each has a base of its own.
 
     Raises:
-        BadInput: if a kind is not installed.
+        BadInput: if a kind is not installed, or cannot be part of an evasive round.
     """
     installed = plants()
     unknown = [kind for kind in round.kinds if kind not in installed]
     if unknown:
         raise BadInput("there is no plant of this kind", where=unknown[0], fix=f"choose among {', '.join(installed)}")
+    if round.evasive:
+        installed = {kind: plant for kind, plant in installed.items() if isinstance(plant, Provable)}
+        unable = [kind for kind in round.kinds if kind not in installed]
+        if unable:
+            fix = f"choose among {', '.join(installed)}"
+            raise BadInput("this kind cannot be part of an evasive round", where=unable[0], fix=fix)
     items: list[Item] = []
     for kind in round.kinds or tuple(sorted(installed)):
         cells = list(itertools.product(round.strengths, round.strata, round.data))
