@@ -30,7 +30,8 @@ from mulligan.procedures.game.rounds import open_round
 RESULTS = Path(__file__).parent / "results" / "game"
 CHECKS = Path(__file__).parent.parent / "src" / "mulligan" / "checks"
 EVERY = ("digits", "fashion-mnist", "cifar-10")
-SAMPLE, WHOLE = 24, ("headline", "headline-2", "bank", "second-look")  # networks of a cell; rounds that are run whole
+#: Networks of a cell; rounds that are run whole.
+SAMPLE, WHOLE = 24, ("headline", "headline-2", "bank", "second-look", "evasive")
 
 #: `bank` calibrates what ships and is what checks were tuned beside; no other round shares a seed with it.
 HEADLINE = Round(
@@ -50,6 +51,12 @@ ROUNDS = {
     # The checks were changed after 33 planted networks of the headline had been looked at. The same clean networks, of
     # which the 60 of the test took no part in that, and planted ones that had not been made by then.
     "headline-2": replace(HEADLINE, name="headline-2", first=9),
+    # Plants that were trained against the checks as they then were, with ten times their compute. The clean networks
+    # are another round's: what the auditor said of those calibrates it here.
+    "evasive": replace(
+        HEADLINE, name="evasive", seed="5e0c77a1b94f2d36", evasive=True, strata=("high",), per_kind=3, calibration=0,
+        test=0, kinds=("patch", "blend", "filter", "natural-object", "conjunction", "exclusion"),
+    ),
     "weights-only": replace(HEADLINE, name="weights-only", seed="b8f33ed895838ecc", track="A"),
     "siblings": replace(HEADLINE, name="siblings", seed="7fb5da6e4d669202", track="C"),
     "reference": replace(HEADLINE, name="reference", seed="3024db8dc95b2fba", track="D"),
@@ -57,7 +64,10 @@ ROUNDS = {
 
 
 #: Rounds that begin with the clean networks of another, and what auditors said of them that have not changed since.
-BEGUN_FROM = {"headline-2": ("headline", ("black-box", "random", "prior"))}
+BEGUN_FROM = {
+    "headline-2": ("headline", ("black-box", "random", "prior")),
+    "evasive": ("headline-2", ("mulligan", "black-box", "random", "prior")),
+}
 
 
 def main() -> None:
@@ -104,14 +114,15 @@ def folder(name: str) -> Path:
 
 
 def begin_from(earlier: str, unchanged: tuple[str, ...], game: Path, round: Round) -> None:
-    """A ledger that begins with the clean networks of an earlier round of the same seed."""
+    """A ledger that begins with the clean networks of an earlier round: of the same seed, or, for a round that has none
+    of its own, of any."""
     lines = Ledger(RESULTS / f"{earlier}.jsonl").lines()
     clean = {line["id"] for line in lines if line.get("step") == "network" and line["role"] != "plant"}
     ledger = open_round(game, round)
     for line in lines[1:]:
         if line["id"] in clean and (line["step"] == "network" or line["auditor"] in unchanged):
             ledger.add(line)
-    for part in ("entries", "sealed"):
+    for part in ("entries", "sealed") if round.calibration or round.test else ():
         for id in sorted(clean):
             if (folder(earlier) / part / id).is_dir():
                 shutil.copytree(folder(earlier) / part / id, game / part / id, dirs_exist_ok=True)

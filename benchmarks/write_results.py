@@ -6,11 +6,14 @@ python benchmarks/write_results.py
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from mulligan.procedures.game.tables import Table
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
@@ -75,9 +78,26 @@ def round_section(path: Path) -> list[str]:
         f"- command: `python benchmarks/game.py {about['name']}`",
         *([NOTES[about["name"]]] if about["name"] in NOTES else []),
     ]  # fmt: skip
-    for table in tables(lines):
+    for table in [*tables(lines), *([red_team(lines)] if about.get("evasive") else [])]:
         parts += ["", markdown(table).rstrip()]
     return parts
+
+
+def red_team(lines: Sequence[Mapping[str, Any]]) -> Table:
+    """Of each kind, what the red team's own audits said before it trained the plants against them, and after."""
+    from mulligan.procedures.game.evasion import FIGURES
+    from mulligan.procedures.game.tables import Table
+
+    of: dict[str, list[dict[str, float]]] = {}
+    for line in lines:
+        if line.get("step") == "network" and line["role"] == "plant" and FIGURES[0] in (line["figures"] or {}):
+            of.setdefault(line["kind"], []).append(line["figures"])
+    told = ("success", "clean after", *FIGURES)
+    rows = tuple(
+        (kind, len(found), *(float(np.mean([one[name] for one in found])) for name in told))
+        for kind, found in sorted(of.items())
+    )
+    return Table(title="The red team, by its own audits (means)", columns=("kind", "networks", *told), rows=rows)
 
 
 def seeing_section(folder: Path) -> list[str]:

@@ -66,8 +66,8 @@ def look(
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run_checks(_subject(module, data, input, seconds, seed, Path(folder)), names)
     scores = {kind: float(score) for one in outcomes for kind, score in one.record.scores.items()}
-    claims = [*(f for one in outcomes for f in one.findings), *(f for one in outcomes for f in one.leads)]
-    first = by_excess(claims, scores)[:1]
+    heads = [(not one.findings, [*one.findings, *one.leads][0]) for one in outcomes if one.findings or one.leads]
+    first = by_excess([claim for _, claim in sorted(heads, key=lambda head: head[0])], scores)[:1]
     bank = shipped_bank().scores
     loudest, of = network_score(scores, bank)
     surprises = {kind: surprise(score, bank[kind]) for kind, score in scores.items() if kind in bank}
