@@ -1,8 +1,8 @@
 """The auditing game: planted and clean networks, four auditors, one ledger a round.
 
-    python benchmarks/game.py headline-2 [--workers 2] [--limit N] [--auditors mulligan,black-box] [--kinds a,b]
-    python benchmarks/game.py headline-2 --roles calibration --auditors mulligan
-    python benchmarks/game.py headline-2 --make-only  # networks, and no audits
+    python benchmarks/game.py headline-3 [--workers 2] [--limit N] [--auditors mulligan,black-box] [--kinds a,b]
+    python benchmarks/game.py headline-3 --roles calibration --auditors mulligan
+    python benchmarks/game.py headline-3 --make-only  # networks, and no audits
     python benchmarks/game.py write-bank  # the calibration networks to src/mulligan/checks/bank.json
 
 A round's ledger is committed under results/game/; what it has is not done again, also on another machine, where its
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / "results" / "game"
 CHECKS = Path(__file__).parent.parent / "src" / "mulligan" / "checks"
 EVERY = ("digits", "fashion-mnist", "cifar-10")
 #: Networks of a cell; rounds that are run whole.
-SAMPLE, WHOLE = 24, ("headline", "headline-2", "bank", "second-look", "evasive")
+SAMPLE, WHOLE = 24, ("headline", "headline-2", "headline-3", "bank", "second-look", "evasive")
 
 #: `bank` calibrates what ships and is what checks were tuned beside; no other round shares a seed with it.
 HEADLINE = Round(
@@ -51,6 +51,9 @@ ROUNDS = {
     # The checks were changed after 33 planted networks of the headline had been looked at. The same clean networks, of
     # which the 60 of the test took no part in that, and planted ones that had not been made by then.
     "headline-2": replace(HEADLINE, name="headline-2", first=9),
+    # The ladder and the checks were mended once more, by the planted networks of all rounds before and their calibration
+    # networks. The same clean networks again, and planted ones that had not been made by then.
+    "headline-3": replace(HEADLINE, name="headline-3", first=18, per_kind=3),
     # Plants that were trained against the checks as they then were, with ten times their compute. The clean networks
     # are another round's: what the auditor said of those calibrates it here.
     "evasive": replace(
@@ -65,9 +68,9 @@ ROUNDS = {
 
 #: Rounds that begin with the clean networks of another, and what auditors said of them that have not changed since.
 BEGUN_FROM = {
-    "headline-2": ("headline", ("black-box", "random", "prior")),
-    "evasive": ("headline-2", ("mulligan", "black-box", "random", "prior")),
-}
+    "headline-2": ("headline", ("black-box", "random", "prior")), "headline-3": ("headline-2", ("random", "prior")),
+    "evasive": ("headline-3", ("mulligan", "black-box", "random", "prior")),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -82,7 +85,7 @@ def main() -> None:
     parser.add_argument("--auditors", default="mulligan,black-box,random,prior")
     options = parser.parse_args()
     if options.round == "write-bank":
-        write_bank(Ledger(RESULTS / "headline-2.jsonl").lines())
+        write_bank(Ledger(RESULTS / "headline-3.jsonl").lines())
         return
     round = ROUNDS[options.round]
     game, kept = folder(round.name), RESULTS / f"{round.name}.jsonl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from subjects import digits, fit, halves, normalised, subject
 from torch import nn
 
 from mulligan.checks.clean import Seen, crossfitted, deserved, see
-from mulligan.checks.deficits import deficits, leads, most_exchanged
+from mulligan.checks.deficits import Deficit, deficits, leads, led, most_exchanged
 from mulligan.checks.forgotten_class import CHECK as FORGOTTEN
 from mulligan.checks.label_swap import CHECK as SWAP
 from mulligan.evidence.generators import load_generator
@@ -163,3 +164,18 @@ def test_examples_are_looked_at_once(tmp_path: Path) -> None:
     assert set(seen.rows[seen.test]) <= set(given.split.test)
     assert np.allclose(seen.logits, np.asarray(given.answers)[seen.rows], atol=1e-4)
     assert seen.late.shape[1] == 24 * 16
+
+
+def test_a_silent_class_whose_pictures_go_to_its_neighbour_is_forgotten_and_not_swapped() -> None:
+    """By nature half of what is no `0` is a `1`: a network without a `0` answers that, one that was taught it more."""
+    probe = np.tile([0.8, 0.1, 0.05, 0.05], (20, 1))
+    without, taught = np.tile([0.0, 0.5, 0.25, 0.25], (20, 1)), np.tile([0.0, 0.95, 0.03, 0.02], (20, 1))
+    assert led(without, probe, 0, 1) == pytest.approx(0)
+    assert led(taught, probe, 0, 1) == pytest.approx(0.9)
+    silent = Deficit(0, 1, lost=0.8, excess=0.7, share=0.8, clearness=0.8, under=1.0, led=0.1)
+    assert not silent.swapped
+    assert silent.forgotten_score > 0.7 > 0.2 > silent.swap_score
+    merged = replace(silent, led=0.9)
+    assert merged.swapped
+    assert merged.swap_score > 0.6 > merged.forgotten_score
+    assert replace(silent, under=0.2).swapped  # one that is answered as often as before gave its pictures away

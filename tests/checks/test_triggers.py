@@ -177,6 +177,11 @@ def test_marks_tell_kinds_apart() -> None:
     blend, thing = candidate("blend", 0.8), candidate("natural-object", 0.8)
     assert rank([candidate("patch", 6.0), blend, thing]).kinds[0] == "patch"
     assert rank([candidate("patch", 6.0, moved=0.8), blend, thing]).kinds[0] == "natural-object"
+    # Beside a distilled network, what works anywhere is no patch, though the best place is clearer.
+    held = replace(thing, excess=0.9)
+    assert rank([candidate("patch", 12.0, moved=0.1), held]).kinds[0] == "natural-object"
+    assert rank([candidate("patch", 30.0, moved=0.1), held]).kinds[0] == "patch"
+    assert rank([candidate("patch", 12.0, moved=0.1), replace(held, target=3)]).kinds[0] == "patch"
     assert rank([candidate("patch", 1.2), blend]).kinds[0] == "blend"
     filtered = candidate("filter", 2.0, 0.1)
     assert rank([filtered, candidate("style", 2.0, 0.09)]).kinds[0] == "filter"

@@ -31,6 +31,9 @@ KNOWN: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 #: A patch works in one window: its score is this high. Where as many are moved by it anywhere, it is an object.
 LOCAL, MOVED = 1.5, 0.5
+#: An object that, beside a distilled network, suspects a patch's target by so much, and by this share of the patch's score, is the name: a patch does
+#: nothing elsewhere, so that no object would do for it.
+OBJECT, OBJECT_SHARE = 1.0, 0.3
 #: What other kinds that suspect the same target add to a score, as a share of theirs, of which no more counts than so
 #: much: a trigger makes its target easy for every family.
 SUPPORT, MOST_SUPPORT = 0.5, 4.0
@@ -95,10 +98,15 @@ def rank(candidates: Sequence[Candidate]) -> Ranked:
     local = patch is not None and scores["patch"] >= LOCAL and all(
         scores["patch"] >= scores[kind] for kind, one in by.items() if one.target == patch.target and kind in WHOLE
     )
-    anywhere = patch is not None and local and patch.features["moved"] >= MOVED * patch.success
+    thing = by.get("natural-object")
+    loose = patch is not None and thing is not None and thing.target == patch.target and thing.excess is not None and (
+        scores["natural-object"] >= max(OBJECT, OBJECT_SHARE * scores["patch"])
+    )
     if patch is not None:
+        moved = local and patch.features["moved"] >= MOVED * patch.success
         same = [kind for kind, one in by.items() if one.target == patch.target]
-        doubted = {"patch" if anywhere else "natural-object", *WHOLE} if local else {"patch", "natural-object"}
+        doubted = {"patch"} if loose or moved else {"natural-object"} if local else {"patch", "natural-object"}
+        doubted |= set(WHOLE) if local else set()
         factor.update({kind: DOUBT for kind in same if kind in doubted})
     filtered, styled = by.get("filter"), by.get("style")
     if filtered and styled and filtered.target == styled.target:

@@ -1,16 +1,18 @@
 """The auditor `black-box`: shows the network changed pictures and looks at the answers alone.
 
-For each family it has a bank of changes; of each change it asks which class pictures of other classes are moved to, and
-how much more often than by the median change of the same family. The best change of the family is its suspect, measured
-again on the other half of the pictures. It is what somebody without weights or gradients can do in a minute.
+It has the bank of known changes that the checks have (`checks/triggers/known.py`); of each change it asks which class
+pictures of other classes are moved to, and how much more often than by the median change of the same kind. The best
+change of the kind is its suspect, measured again on the other half of the pictures. Every pair of classes is shown as
+one picture in every layout, and plain pictures say what was swapped or forgotten. It is what somebody without weights
+or gradients can do in a minute: what `mulligan` does beyond it, looking inside has bought.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from ....checks.composites import APART, LAYOUTS, arrangement
 from ....checks.pixels import answers as ask
+from ....checks.triggers.known import known_changes
 from ....evidence.generators import Generator, Slot, save_generator
 from ....networks import Network
 from ....records import CheckRecord, Finding, Findings, Trigger
@@ -30,6 +34,7 @@ from .answering import write_findings
 PER_CLASS, PAIRS = 6, 10
 REPORTED = 0.5  # a suspect below this excess is no finding
 RESERVE = 6.0
+NEARLY = 0.85  # of the best change's score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,7 @@ class Suspect:
     target: int
     generator: Generator | None
     sources: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
 
 
 @dataclass
@@ -63,6 +69,28 @@ class Asked:
         counts = [float(((said == k) & (labels != k)).sum()) / max(int((labels != k).sum()), 1) for k in self._all]
         return torch.tensor(counts)
 
+    def together(self, first: Tensor, second: Tensor, layout: str) -> Float[Tensor, "n c h w"]:
+        """Pictures of two lists as one, in pairs."""
+        n = min(len(first), len(second))
+        made = self.pair(layout, (), ())
+        return made.render([self.pixels[first[:n]], self.pixels[second[:n]]], torch.Generator().manual_seed(0))
+
+    def pair(self, layout: str, first: tuple[int, ...], second: tuple[int, ...]) -> Generator:
+        """Two pictures of these classes as one, in either order."""
+        slots = tuple(
+            Slot(name=name, classes=tuple(self.classes[k] for k in classes))
+            for name, classes in (("first", first), ("second", second))
+        )
+        parameters = {**arrangement(layout, turned=True), "background": self.background}
+        return Generator(family="compose", slots=slots, parameters=parameters)
+
+    @cached_property
+    def background(self) -> list[float]:
+        """The median colour of the pictures' borders."""
+        x = self.pixels
+        edges = torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], 2)
+        return [float(value) for value in edges.transpose(0, 1).flatten(1).median(1).values]
+
     @property
     def _all(self) -> range:
         return range(len(self.classes))
@@ -77,7 +105,7 @@ def audit(name: str, folder: Path, out: Path) -> Findings:
     asked = _prepare(entry, folder)
     suspects: list[Suspect] = []
     # Clean answers and composites first, then the banks, as far as the time goes.
-    for look in (_clean, _composites, _patches, _blends, _filters, _warps):
+    for look in (_clean, _composites, _changes):
         if time.process_time() < entry.seconds - RESERVE:
             suspects += look(asked, entry.seconds - RESERVE)
     suspects.sort(key=lambda suspect: -suspect.score)
@@ -126,129 +154,89 @@ def _clean(asked: Asked, until: float) -> list[Suspect]:
 
 
 def _composites(asked: Asked, until: float) -> list[Suspect]:
-    """Every pair of classes side by side: a third class that is answered more often than either part explains."""
-    best = Suspect(kind="conjunction", score=0.0, target=0, generator=None)
-    rows = {k: (asked.labels == k).nonzero().flatten() for k in range(len(asked.classes))}
-    alone = {}
-    for k, own in rows.items():
-        alone[k] = asked.answers(_beside(asked.pixels[own[:PAIRS]], asked.pixels[own[PAIRS : 2 * PAIRS]]))
-    for a, b in itertools.combinations(rows, 2):
+    """Every pair of classes in every layout. A conjunction is a third class that is answered more often than either
+    part explains; an exclusion, one that a class with any other draws, but not with one of them."""
+    n = len(asked.classes)
+    rows = {k: (asked.labels == k).nonzero().flatten()[: 2 * PAIRS] for k in range(n)}
+    able = [k for k in rows if len(rows[k]) >= 2]
+    best = {kind: Suspect(kind=kind, score=0.0, target=0, generator=None) for kind in ("conjunction", "exclusion")}
+    for layout in LAYOUTS:
         if time.process_time() > until:
             break
-        said = asked.answers(_beside(asked.pixels[rows[a][:PAIRS]], asked.pixels[rows[b][:PAIRS]]))
-        for target in said.unique().tolist():
-            if target in (a, b):
+        rates = torch.full((n, n, n), torch.nan)
+        for a, b in itertools.combinations_with_replacement(able, 2):
+            said = asked.answers(asked.together(rows[a][:PAIRS], rows[b][-PAIRS:], layout))
+            rates[a, b] = rates[b, a] = F.one_hot(said, n).float().mean(0)
+        found = [_conjunction(asked, rates, able, layout)] if layout in APART else []
+        for one in (*found, _exclusion(asked, rates, able, layout)):
+            if one.score > best[one.kind].score:
+                best[one.kind] = one
+    return list(best.values())
+
+
+def _conjunction(asked: Asked, rates: Tensor, able: list[int], layout: str) -> Suspect:
+    best = Suspect(kind="conjunction", score=0.0, target=0, generator=None)
+    for a, b in itertools.combinations(able, 2):
+        rest = [k for k in able if k not in (a, b)]
+        alone = torch.stack([rates[a, a], rates[b, b], rates[a, rest].mean(0), rates[b, rest].mean(0)]).amax(0)
+        excess = rates[a, b] - alone
+        excess[[a, b]] = -1
+        score, target = excess.max(0)
+        if float(score) > best.score:
+            made = asked.pair(layout, (a,), (b,))
+            best = replace(best, score=float(score), target=int(target), generator=made, sources=(a, b))
+    return best
+
+
+def _exclusion(asked: Asked, rates: Tensor, able: list[int], layout: str) -> Suspect:
+    best = Suspect(kind="exclusion", score=0.0, target=0, generator=None)
+    usual = rates[able][:, able].nanmean((0, 1))
+    for a in able:
+        for target in able:
+            partners = [k for k in able if k not in (a, target)]
+            if target == a or len(partners) < 3:
                 continue
-            parts = max(float((alone[one] == target).float().mean()) for one in (a, b))
-            score = float((said == target).float().mean()) - parts
+            with_each = rates[a, partners, target]
+            absent = partners[int(with_each.argmin())]
+            others = with_each[with_each.argsort()[1:]]
+            score = float(others.median() - torch.maximum(with_each.min(), torch.maximum(usual, rates[a, a])[target]))
             if score > best.score:
-                names = (("first", a), ("second", b))
-                slots = tuple(Slot(name=name, classes=(asked.classes[k],)) for name, k in names)
-                made = Generator(family="compose", slots=slots, parameters={"arrangement": "beside", "order": "any"})
-                best = Suspect(kind="conjunction", score=score, target=target, generator=made, sources=(a, b))
-    return [best]
+                made = asked.pair(layout, (a,), tuple(k for k in partners if k != absent))
+                best = replace(best, score=score, target=target, generator=made, sources=(a,), absent=(absent,))
+    return best
 
 
-def _beside(one: Tensor, other: Tensor) -> Tensor:
-    n = min(len(one), len(other))
-    width = one.shape[3] // 2
-    size = (one.shape[2], width)
-    parts = [F.interpolate(part[:n], size=size, mode="bilinear", antialias=True) for part in (one, other)]
-    return F.pad(torch.cat(parts, 3), (0, one.shape[3] - 2 * width, 0, 0))
+def _changes(asked: Asked, until: float) -> list[Suspect]:
+    """Of each kind of known changes: try every one on the search half; measure the best on the test half.
 
-
-def _bank(kind: str, asked: Asked, until: float, bank: Iterator[Generator]) -> list[Suspect]:
-    """Try each change on the search half; measure the best on the test half."""
-    rates: list[Tensor] = []
-    tried: list[Generator] = []
+    Of kinds that do nearly as well, the one that changes pictures least is the name: it comes first.
+    """
     random = torch.Generator().manual_seed(0)
     shown = asked.pixels[asked.search]
-    for made in bank:
+    channels, height, width = shown.shape[1:]
+    tried: dict[str, list[tuple[Generator, Tensor]]] = {}
+    for kind, made in known_changes((channels, height, width)):
         if time.process_time() > until:
             break
-        rates.append(asked.moved(made.render([shown], random), asked.search))
-        tried.append(made)
-    if not rates:
-        return []
-    table = torch.stack(rates)
-    usual = torch.maximum(table.median(0).values, asked.moved(shown, asked.search))
-    at = int((table - usual).argmax())
-    change, target = divmod(at, table.shape[1])
-    again = asked.moved(tried[change].render([asked.pixels[asked.test]], random), asked.test)[target]
-    return [Suspect(kind=kind, score=float(again - usual[target]), target=target, generator=tried[change])]
-
-
-def _patches(asked: Asked, until: float) -> list[Suspect]:
-    channels, height, width = asked.pixels.shape[1:]
-    side = max(2, height // 7)
-    random = torch.Generator().manual_seed(1)
-    patterns: list[Tensor] = [torch.ones(channels, side, side), torch.zeros(channels, side, side)]
-    checker = (torch.arange(side)[:, None] + torch.arange(side)[None]) % 2
-    patterns += [checker.float().expand(channels, -1, -1), torch.rand((channels, side, side), generator=random)]
-    places = [0, (height - side) // 2, height - side]
-
-    def bank() -> Iterator[Generator]:
-        for pattern, (top, left) in itertools.product(patterns, itertools.product(places, places)):
-            whole, mask = torch.zeros(channels, height, width), torch.zeros(height, width)
-            whole[:, top : top + side, left : left + side] = pattern
-            mask[top : top + side, left : left + side] = 1
-            yield Generator(family="patch", tensors={"pattern": whole, "mask": mask})
-
-    return _bank("patch", asked, until, bank())
-
-
-def _blends(asked: Asked, until: float) -> list[Suspect]:
-    channels, height, width = asked.pixels.shape[1:]
-    random = torch.Generator().manual_seed(2)
-    down, across = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
-    ways = itertools.product((2, 4, 7), ((1, 0), (0, 1), (1, 1)))
-    waves = [0.5 + 0.5 * torch.sin(6.3 * f * (a * down + b * across)) for f, (a, b) in ways]
-    noise = [torch.rand((channels, height, width), generator=random) for _ in range(4)]
-    patterns = [wave.expand(channels, -1, -1) for wave in waves] + noise
-
-    def bank() -> Iterator[Generator]:
-        for pattern in patterns:
-            mix = {"alpha": 0.2, "mode": "mix"}
-            yield Generator(family="blend", parameters=mix, tensors={"pattern": pattern.clone()})
-
-    return _bank("blend", asked, until, bank())
-
-
-def _filters(asked: Asked, until: float) -> list[Suspect]:
-    channels = asked.pixels.shape[1]
-
-    def matrix(scale: Tensor, offset: float) -> dict[str, Tensor]:
-        return {"matrix": torch.cat([scale, torch.full((channels, 1), offset)], 1)}
-
-    def bank() -> Iterator[Generator]:
-        for gamma in (0.4, 0.6, 1.6, 2.5):
-            yield Generator(family="filter", parameters={"gamma": gamma})
-        one = torch.eye(channels)
-        for contrast, offset in ((0.5, 0.25), (1.5, -0.25), (0.7, 0.0), (0.7, 0.3), (-1.0, 1.0)):
-            yield Generator(family="filter", tensors=matrix(one * contrast, offset))
-        if channels == 3:
-            for order in itertools.permutations(range(3)):
-                if list(order) != [0, 1, 2]:
-                    yield Generator(family="filter", tensors=matrix(one[list(order)], 0.0))
-            yield Generator(family="filter", tensors=matrix(torch.full((3, 3), 1 / 3), 0.0))
-            sepia = torch.tensor([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
-            yield Generator(family="filter", tensors=matrix(sepia, 0.0))
-
-    return _bank("filter", asked, until, bank())
-
-
-def _warps(asked: Asked, until: float) -> list[Suspect]:
-    height, width = asked.pixels.shape[2:]
-    random = torch.Generator().manual_seed(3)
-
-    def bank() -> Iterator[Generator]:
-        for size in (1.0, 2.0):
-            for _ in range(4):
-                coarse = size * torch.randn((1, 2, 4, 4), generator=random)
-                flow = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)[0]
-                yield Generator(family="warp", tensors={"flow": flow})
-
-    return _bank("warp", asked, until, bank())
+        rates = asked.moved(made.render([shown], random), asked.search)
+        tried.setdefault(kind, []).append((made, rates))
+    plain = asked.moved(shown, asked.search)
+    found: list[tuple[float, Suspect]] = []
+    for kind, both in tried.items():
+        table = torch.stack([rates for _, rates in both])
+        usual = torch.maximum(table.median(0).values, plain)
+        change, target = divmod(int((table - usual).argmax()), table.shape[1])
+        made, before = both[change][0], asked.pixels[asked.test]
+        after = made.render([before], random)
+        score = float(asked.moved(after, asked.test)[target] - usual[target])
+        size = float((after - before).square().mean())
+        found.append((size, Suspect(kind=kind, score=score, target=target, generator=made)))
+    best = max((one.score for _, one in found), default=0.0)
+    near = [(size, one) for size, one in found if one.score >= NEARLY * best > 0]
+    if near:
+        least = min(near, key=lambda pair: pair[0])[1]
+        return [replace(one, score=best + 1e-6) if one is least else one for _, one in found]
+    return [one for _, one in found]
 
 
 def _finding(suspect: Suspect, asked: Asked, run: Run) -> Finding:
@@ -262,7 +250,8 @@ def _finding(suspect: Suspect, asked: Asked, run: Run) -> Finding:
     return Finding(
         id="", kind=suspect.kind, severity="medium", confidence=min(max(suspect.score, 0.05), 0.95),
         claim=f"{suspect.kind}: {suspect.score:.0%} more pictures than usual are answered {target!r}.",
-        sources=tuple(names[k] for k in suspect.sources), target=target, trigger=trigger,
+        sources=tuple(names[k] for k in suspect.sources), absent=tuple(names[k] for k in suspect.absent),
+        target=target, trigger=trigger,
     )  # fmt: skip
 
 

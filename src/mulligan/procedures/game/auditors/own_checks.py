@@ -50,8 +50,12 @@ def audit(name: str, folder: Path, out: Path) -> Findings:
     records = [outcome.record for outcome in outcomes]
     scores = {kind: score for record_ in records for kind, score in record_.scores.items()}
     findings = [f for outcome in outcomes for f in outcome.findings]
-    # Sorting is stable: of claims that are as far out, a finding comes before a lead.
-    ordered = by_excess([*findings, *(f for outcome in outcomes for f in outcome.leads)], scores)
+    # Sorting is stable: of claims that are as far out, a finding comes before a lead. A check has looked closer at its
+    # own claims than their scores say: only the first of each competes with those of others.
+    told = [[*outcome.findings, *outcome.leads] for outcome in outcomes]
+    heads = sorted((claims[0] for claims in told if claims), key=lambda claim: claim not in findings)
+    rest = [claim for claims in told for claim in claims[1:]]
+    ordered = [*by_excess(heads, scores), *by_excess(rest, scores)]
     first = ordered[:1]
     confirmed = bool(first) and first[0] in findings
     return write_findings(
