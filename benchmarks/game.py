@@ -30,8 +30,8 @@ from mulligan.procedures.game.rounds import open_round
 RESULTS = Path(__file__).parent / "results" / "game"
 CHECKS = Path(__file__).parent.parent / "src" / "mulligan" / "checks"
 EVERY = ("digits", "fashion-mnist", "cifar-10")
-#: Networks of a cell; rounds that are run whole.
-SAMPLE, WHOLE = 24, ("headline", "headline-2", "headline-3", "bank", "second-look", "evasive")
+#: Networks of a cell, and the rounds that are cells: the others are run whole.
+SAMPLE, CELLS = 24, ("weights-only", "siblings", "reference")
 
 #: `bank` calibrates what ships and is what checks were tuned beside; no other round shares a seed with it.
 HEADLINE = Round(
@@ -51,8 +51,8 @@ ROUNDS = {
     # The checks were changed after 33 planted networks of the headline had been looked at. The same clean networks, of
     # which the 60 of the test took no part in that, and planted ones that had not been made by then.
     "headline-2": replace(HEADLINE, name="headline-2", first=9),
-    # The ladder and the checks were mended once more, by the planted networks of all rounds before and their calibration
-    # networks. The same clean networks again, and planted ones that had not been made by then.
+    # The ladder and the checks were mended once more, by the planted networks of all rounds before and their
+    # calibration networks. The same clean networks again, and planted ones that had not been made by then.
     "headline-3": replace(HEADLINE, name="headline-3", first=18, per_kind=3),
     # Plants that were trained against the checks as they then were, with ten times their compute. The clean networks
     # are another round's: what the auditor said of those calibrates it here.
@@ -96,7 +96,7 @@ def main() -> None:
     elif round.name in BEGUN_FROM and not ledger.lines():
         begin_from(*BEGUN_FROM[round.name], game, round)
     auditors = [] if options.make_only else [Auditor.parse(name) for name in options.auditors.split(",")]
-    limit = options.limit if options.limit is not None or round.name in WHOLE else SAMPLE
+    limit = options.limit if options.limit is not None or round.name not in CELLS else SAMPLE
     try:
         with ProgressBars(Console(stderr=True)) as emit:
             run_round(

@@ -25,9 +25,9 @@ from .head_edit.refitting import told_by_head
 #: networks whose labels were swapped the shares were 0.86 to 0.99, on 5 that forgot a class 0.14 to 0.41; the margins
 #: of swaps that were half undone were as low as 0.22.
 SWAP_SHARE, SWAP_MARGIN = 0.7, 0.2
-#: A class that is answered too rarely by this share is silent. Its pictures go where they must, to what is next to it: a
-#: swap needs that so much more of them go there than by nature. On 4 networks that forgot a class at most 0.2 more did,
-#: on one whose class was merged 0.83.
+#: A class that is answered too rarely by this share is silent. Its pictures go where they must, to what is next to it:
+#: a swap needs that so much more of them go there than by nature. On 4 networks that forgot a class at most 0.2 more
+#: did, on one whose class was merged 0.83.
 SILENT, LED = 0.6, 0.4
 #: A claim needs this deficit on the search half to be frozen.
 SUSPECTED = 0.1

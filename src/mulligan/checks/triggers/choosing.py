@@ -31,8 +31,8 @@ KNOWN: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 #: A patch works in one window: its score is this high. Where as many are moved by it anywhere, it is an object.
 LOCAL, MOVED = 1.5, 0.5
-#: An object that, beside a distilled network, suspects a patch's target by so much, and by this share of the patch's score, is the name: a patch does
-#: nothing elsewhere, so that no object would do for it.
+#: An object that, beside a distilled network, suspects a patch's target by so much, and by this share of the patch's
+#: score, is the name: a patch does nothing elsewhere, so that no object would do for it.
 OBJECT, OBJECT_SHARE = 1.0, 0.3
 #: What other kinds that suspect the same target add to a score, as a share of theirs, of which no more counts than so
 #: much: a trigger makes its target easy for every family.
