@@ -32,6 +32,9 @@ NoIsolation = Annotated[
 ]
 Seed = Annotated[str | None, typer.Option(help="The secret that all is drawn from (default: a new one).")]
 Track = Annotated[str, typer.Option(help="A: weights only; B: and images; C: and siblings; D: and the base.")]
+Evasive = Annotated[
+    bool, typer.Option("--evasive", help="Train what was planted against the released checks; ten times their compute.")
+]
 Spec = Annotated[Path | None, typer.Option(help="What to plant, as JSON (default: drawn at random).")]
 
 
@@ -46,14 +49,15 @@ def plant(
     track: Track = "B",
     seconds: Annotated[float, typer.Option(help="CPU-seconds an auditor will have.")] = 60.0,
     seed: Seed = None,
+    evasive: Evasive = False,
 ) -> None:
     """Plant one modification in a new network: an entry for auditors, and its sealed part."""
-    _plant(kind, out, data, strength, stratum, spec, track, seconds, seed)
+    _plant(kind, out, data, strength, stratum, spec, track, seconds, seed, evasive)
 
 
 def _plant(
     kind: str, out: Path, data: str, strength: str, stratum: str, spec: Path | None, track: str, seconds: float,
-    seed: str | None,
+    seed: str | None, evasive: bool = False,
 ) -> None:  # fmt: skip
     from ..procedures.game import Round, run_round
 
@@ -62,7 +66,8 @@ def _plant(
     values: dict[str, Any] = {"strengths": (strength,), "strata": (stratum,), "track": track}
     round = Round(
         name=kind, seed=seed or secrets.token_hex(16), kinds=(kind,), data=(data,), per_kind=1, calibration=0, test=0,
-        seconds=seconds, spec=_json(spec), attempts=1 if spec else 3, **values,
+        seconds=seconds, spec=_json(spec), attempts=1 if spec else 3, evasive=evasive,
+        **values,
     )  # fmt: skip
     with ProgressBars(err) as emit:
         ledger = run_round(out, round, (), emit=emit)
@@ -149,6 +154,7 @@ def league(
     limit: Annotated[int | None, typer.Option(help="At most so many networks now.", min=1)] = None,
     only: Annotated[str | None, typer.Option(help="Of the round's kinds, only these now.")] = None,
     seed: Seed = None,
+    evasive: Evasive = False,
     no_isolation: NoIsolation = False,
 ) -> None:
     """Make a round of networks, run auditors on them, and rank them. The same command goes on where it was stopped."""
@@ -162,7 +168,8 @@ def league(
     values: dict[str, Any] = {"strengths": _listed(strengths), "strata": _listed(strata), "track": track}
     round = Round(
         name=name, seed=seed or (read_round(out).seed if begun else secrets.token_hex(16)), kinds=_listed(kinds),
-        data=_listed(data), per_kind=per_kind, calibration=calibration, test=test, seconds=seconds, wall=wall, **values,
+        data=_listed(data), per_kind=per_kind, calibration=calibration, test=test, seconds=seconds, wall=wall,
+        evasive=evasive, **values,
     )  # fmt: skip
     plan(round)  # refused before a folder is made
     try:
