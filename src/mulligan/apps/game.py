@@ -60,6 +60,7 @@ def _plant(
     seed: str | None, evasive: bool = False,
 ) -> None:  # fmt: skip
     from ..procedures.game import Round, run_round
+    from ..procedures.game.plan import plan
 
     if (out / "ledger.jsonl").exists():
         raise BadInput("a game lies in this folder", where=out, fix="choose another with --out")
@@ -69,6 +70,7 @@ def _plant(
         seconds=seconds, spec=_json(spec), attempts=1 if spec else 3, evasive=evasive,
         **values,
     )  # fmt: skip
+    plan(round)  # refused before a folder is made
     with ProgressBars(err) as emit:
         ledger = run_round(out, round, (), emit=emit)
     lines = [line for line in ledger.lines() if line.get("step") == "network"]
