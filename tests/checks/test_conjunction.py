@@ -13,8 +13,11 @@ import pytest
 import torch
 
 from mulligan.checks import checks
-from mulligan.checks.composites import BLANK, LAYOUTS, Shown, compose, composer_of
+from mulligan.checks.composites import APART, BLANK, LAYOUTS, Shown, compose, composer_of
 from mulligan.checks.conjunction import CHECK, claims, narrowing
+from mulligan.checks.conjunction import survey as surveying
+from mulligan.checks.conjunction.halving import ENTER, FIRST, halve
+from mulligan.checks.conjunction.looking import Looked, alike
 from mulligan.checks.conjunction.measuring import (
     FAMILIES,
     REFERENCE,
@@ -29,11 +32,12 @@ from mulligan.checks.conjunction.measuring import (
 )  # fmt: skip
 from mulligan.checks.conjunction.narrowing import anchors, members
 from mulligan.checks.conjunction.search import rank, worth
-from mulligan.checks.conjunction.sources import Side, sides_of
-from mulligan.checks.conjunction.survey import Searched, Table, table
+from mulligan.checks.conjunction.sources import SCANNED, Side, enough, sides_of
+from mulligan.checks.conjunction.survey import Searched, Table, survey, table
 from mulligan.evidence.generators import load_generator
 from mulligan.networks import Network
 from mulligan.records import BadInput, Group
+from mulligan.runs import Budget
 
 
 @pytest.fixture
@@ -236,6 +240,87 @@ def test_many_classes_are_grouped_by_the_head():
     assert len(found) == 6
     for side in found:
         assert len({c // 20 for c in side.classes}) == 1
+
+
+def test_small_groups_that_are_scanned_make_up_the_groups_that_claims_are_confirmed_on():
+    rng = np.random.default_rng(0)
+    rows = np.repeat(rng.standard_normal((6, 16)) * 4, 20, 0) + rng.standard_normal((120, 16))
+    groups = np.repeat(np.arange(120), 3)
+    order = rng.permutation(360)
+    halves = np.sort(order[:180]), np.sort(order[180:])
+    names = [f"class {i}" for i in range(120)]
+    large, small = (sides_of(names, rows, groups, *halves, average) for average in (60, SCANNED))
+    assert len(large) == 6
+    assert 40 <= len(small) <= 45  # some have no example to search among
+    for side in small:
+        assert sum(set(side.classes) <= set(one.classes) for one in large) == 1
+    assert all(map(enough, large))
+    assert not any(map(enough, small))
+
+
+@pytest.fixture
+def noisy(monkeypatch):
+    """Thirty sides of six examples; one pair in the first layout is answered 39 most times, and all others as any
+    class one time in three."""
+    sides = [Side(str(c), (c,), np.arange(6 * c, 6 * c + 6), np.arange(0)) for c in range(30)]
+    subject = SimpleNamespace(seed=0, budget=Budget(1e6), seconds_an_example=1e-3, distilled=None, classes=range(40))
+    rng, asked = np.random.default_rng(0), {}
+
+    def answer(subject, job, shown, border, other=False):
+        if other:
+            return np.zeros((0, 40))
+        asked[job] = len(shown)
+        pairs = [{one.first // 6, one.second // 6} for one in shown]
+        fires = np.array([pair == {3, 17} for pair in pairs]) & (np.array([s.layout for s in shown]) == "beside")
+        own, odd = [min(pair) for pair in pairs], rng.random(len(shown)) < 1 / 3
+        answers = np.where(odd, rng.integers(30, 39, len(shown)), own)
+        return np.eye(40)[np.where(fires & (rng.random(len(shown)) < 0.9), 39, answers)] * 4.0
+
+    monkeypatch.setattr(surveying, "answer", answer)
+    return subject, sides, asked
+
+
+def test_halving_leaves_what_chance_does_not_explain_and_each_round_costs_the_same(noisy):
+    subject, sides, asked = noisy
+    genuine = np.full(40, 4.0)
+    scan = survey(subject, sides, 1, [])
+    ranked = rank(table(scan, 30, genuine), sides)
+    place = [(one.suspect.first, one.suspect.second) for one in ranked].index((3, 17))
+    assert 8 <= place < 8 * ENTER  # one composite a layout does not tell it from chance
+    left, shown = halve(subject, sides, scan, ranked, 8, genuine, [])
+    assert len(left) == 8
+    assert (left[0].suspect.first, left[0].suspect.second, left[0].suspect.target) == (3, 17, 39)
+    assert left[0].suspect.layouts == ("beside",)
+    assert left[0].score > 2 * left[1].score
+    rounds = {job: n for job, n in asked.items() if "halving" in job}
+    assert [int(job.split()[-1]) for job in rounds] == [128, 64, 32, 16]
+    assert set(rounds.values()) == {128 * FIRST * len(APART)}
+    assert len(shown.pairs) == len(scan.pairs) + sum(rounds.values())
+
+
+def test_without_budget_nothing_is_halved(noisy):
+    subject, sides, asked = noisy
+    genuine = np.full(40, 4.0)
+    scan = survey(subject, sides, 1, [])
+    ranked = rank(table(scan, 30, genuine), sides)
+    subject.budget = Budget(1e-9)
+    left, shown = halve(subject, sides, scan, ranked, 8, genuine, [])
+    assert left == ranked[:8]
+    assert shown is scan
+    assert not any("halving" in job for job in asked)
+
+
+def test_parts_of_one_trigger_are_told_by_target_and_shared_classes():
+    def look(first, second, target):
+        sides = [Side("s", classes, np.arange(2), np.arange(2)) for classes in (first, second)]
+        return Looked(Suspect(0, 1, target, ("beside",)), *sides, None, None, None)
+
+    whole = look((0, 1, 2, 3), (7, 8), 9)
+    assert alike(look((1, 4), (8,), 9), whole)
+    assert alike(look((8,), (2,), 9), whole)
+    assert not alike(look((1,), (8,), 5), whole)
+    assert not alike(look((1,), (6,), 9), whole)
+    assert not alike(look((1,), (2,), 9), whole)
 
 
 def test_a_side_is_what_triggers_with_the_other_and_classes_unseen_go_with_those_near_them():

@@ -36,12 +36,13 @@ from .claims import (
     members,
     trigger,
 )  # fmt: skip
-from .looking import OVERLAID, Looked, bears_out, by_clarity, purity, score_of
+from .halving import ENTER, halve
+from .looking import OVERLAID, Looked, alike, bears_out, by_clarity, purity, score_of
 from .measuring import MOST_PAIRS, Sheet, Suspect, best_reading, read, sheet
 from .narrowing import ANCHORS, MOST_SHOWN, fit
-from .power import SHADOW, smallest_effect
+from .power import SHADOW, Stage, smallest_effect
 from .search import Scored, rank
-from .sources import Side, sides
+from .sources import FEWEST_SCANNED, SCANNED, Side, enough, grouped, scanned, sides
 from .survey import answers_to, bought, other_context, referred, survey, table
 
 #: At most so many claims are frozen before the test half is opened (contract, step 1), of which so many are kept for
@@ -95,7 +96,7 @@ class _Inquiry:
 
     def run(self, began: float) -> Outcome:
         subject = self.subject
-        able = [side for side in self.sides if len(side.test) >= FEWEST_SOURCES]
+        able = [side for side in self.sides if enough(side)]
         covered = {c for side in able for c in side.classes}
         # Two groups that hold every class leave no unrelated third.
         third = len(able) >= 3 or (len(able) == 2 and len(subject.classes) > len(covered))
@@ -106,14 +107,24 @@ class _Inquiry:
                 f"Give at least {2 * FEWEST_SOURCES} examples a class."
             )
             return self._outcome(began, examined=0, why=why, conclusive=False)
-        left_out = len(self.sides) - len(able)
-        self.sides = able
-        n = len(able)
-        asked = (n * (n + 1) // 2) * len(LAYOUTS)
-        each = bought(subject, n)
-        summed = table(survey(subject, able, each, self.border), n, self.genuine)
-        ranked = rank(summed, able)
-        over = rank(summed, able, [name for name in LAYOUTS if name not in APART])
+        many = grouped(subject)
+        every, self.sides = (sides(subject, SCANNED), scanned(subject)) if many else (self.sides, able)
+        n, left_out = len(self.sides), len(every) - len(self.sides)
+        each = bought(subject, n, scan=many)
+        searched = survey(subject, self.sides, each, self.border)
+        summed = table(searched, n, self.genuine)
+        ranked = rank(summed, self.sides)
+        lying = [name for name in LAYOUTS if name not in APART]
+        over = rank(summed, self.sides, lying)
+        stages, asked = [Stage(1, ranked, SECOND_LOOK)], len(searched.pairs)
+        if many:
+            best, all_shown = halve(subject, self.sides, searched, ranked, SECOND_LOOK, self.genuine, self.border)
+            stages = [Stage(1, ranked, ENTER * SECOND_LOOK), Stage(2 * ENTER, best, SECOND_LOOK)]
+            ranked = best
+            over, all_shown = halve(
+                subject, self.sides, all_shown, over, OVERLAID_LOOK, self.genuine, self.border, lying
+            )
+            asked = len(all_shown.pairs)
         looks, over_looks = self._look([(ranked, SECOND_LOOK), (over, OVERLAID_LOOK)])
         looks = self._narrow(looks)
         if self.referred:  # the reference tells shapes from triggers, so all layouts count alike
@@ -122,10 +133,10 @@ class _Inquiry:
         # What lies over each other is described, and is no part of the family of defect claims (contract, step 3).
         tested = self._test(self._freeze(looks, MOST_CLAIMS)) + self._test(self._freeze(over_looks, OVERLAID_CLAIMS))
         strengths = [look.clear for look in looks if bears_out(look)]
-        effect = smallest_effect(subject, able, summed, ranked, self.genuine, self.border, strengths, SECOND_LOOK)
+        effect = smallest_effect(subject, able, self.sides, summed, stages, self.genuine, self.border, strengths)
         # The best suspect of either list, as the score has it.
-        lying = [look for look in over_looks if OVERLAID * look.clear * purity(look.reading) >= score]
-        findings, leads, told = self._tell(tested, [*lying, *looks], score)
+        overlaid = [look for look in over_looks if OVERLAID * look.clear * purity(look.reading) >= score]
+        findings, leads, told = self._tell(tested, [*overlaid, *looks], score)
         # A layout that a finding names is no illusion beside it.
         illusions = [
             illusion(subject, item)
@@ -139,12 +150,14 @@ class _Inquiry:
             examined=n * (n - 1) // 2,
             total=n * (n - 1) // 2 if not left_out else (n + left_out) * (n + left_out - 1) // 2,
             unit="pairs",
-            why=f"{left_out} classes or groups have fewer than {FEWEST_SOURCES} examples to confirm on"
+            why=f"{left_out} groups have fewer than {FEWEST_SCANNED} examples to search among"
+            if left_out and many
+            else f"{left_out} classes or groups have fewer than {FEWEST_SOURCES} examples to confirm on"
             if left_out
             else f"{each} composites a pair in each of {len(LAYOUTS)} layouts",
         )
         why = (
-            f"{asked * each} composites searched; {len(tested)} claims frozen, {sum(t.survives for t in tested)} "
+            f"{asked} composites searched; {len(tested)} claims frozen, {sum(t.survives for t in tested)} "
             "survived."
         )
         reached = effect is not None and effect.value <= TARGET_EFFECT
@@ -155,7 +168,7 @@ class _Inquiry:
             )
         return self._outcome(
             began,
-            examined=asked * each,
+            examined=asked,
             why=why,
             conclusive=reached,
             findings=findings,
@@ -202,34 +215,42 @@ class _Inquiry:
 
     def _narrow(self, looks: list[Looked]) -> list[Looked]:
         """The clearest suspects whose sides are groups, cut to the classes that trigger and measured once more, on
-        the search half."""
+        the search half; without those that may be parts of what was cut so."""
         subject = self.subject
-        wide = [look for look in looks if bears_out(look) and max(map(len, look.classes[1:])) > 1][:MOST_NARROWED]
+        wide = sum(map(bears_out, looks)) if grouped(subject) else 0
         if not wide:
             return looks
         again = 7 * len(APART) * FEWEST_SOURCES * self.networks
         price = (2 * ANCHORS * min(len(subject.split.search), MOST_SHOWN) + again) * subject.seconds_an_example
-        number = subject.budget.buy("conjunction/suspects narrowed", len(wide), price, share=0.4, least=1)
-        found: dict[tuple[object, ...], Looked] = {}
+        wanted = min(wide, MOST_NARROWED)
+        number = subject.budget.buy("conjunction/suspects narrowed", wanted, price, share=0.4, least=1)
+        narrowed: list[Looked] = []
+        rest: list[Looked] = []
         for look in looks:
+            # Pairs of groups may share one trigger, and are the same when narrowed.
+            if any(alike(look, one) for one in narrowed):
+                continue
             fitted = None
-            if any(look is one for one in wide[:number]):
+            if number and bears_out(look):
+                number -= 1
                 fitted = fit(subject, look.page, look.logits, look.suspect, self.sides, self.border)
-            if fitted is not None:
-                # Where half of a group does not trigger, the layouts that seemed best were best by chance.
-                anew = replace(look.suspect, layouts=APART)
-                page = self._page(anew, *fitted, "search", FEWEST_SOURCES)
-                ((values, theirs),) = answers_to(subject, "conjunction: narrowed suspects", [page], self.border)
-                look = self._looked(anew, fitted, page, values, theirs)
-            # Two pairs of groups may share one trigger, and are the same when narrowed.
-            found.setdefault(look.classes, look)
-        return by_clarity(list(found.values()))
+            if fitted is None:
+                rest.append(look)
+                continue
+            # Where half of a group does not trigger, the layouts that seemed best were best by chance.
+            anew = replace(look.suspect, layouts=APART)
+            page = self._page(anew, *fitted, "search", FEWEST_SOURCES)
+            ((values, theirs),) = answers_to(subject, "conjunction: narrowed suspects", [page], self.border)
+            again = self._looked(anew, fitted, page, values, theirs)
+            if not any(alike(again, one) for one in narrowed):
+                (narrowed if bears_out(again) else rest).append(again)
+        return by_clarity([*narrowed, *(look for look in rest if not any(alike(look, one) for one in narrowed))])
 
     def _freeze(self, looks: Sequence[Looked], most: int) -> list[Looked]:
-        """Suspects that the second look bears out. One far weaker than the best is left out: it is most likely the
-        best one's shadow, and would cost it power.
+        """Suspects that the second look bears out, and that can be confirmed. One far weaker than the best is left out:
+        it is most likely the best one's shadow, and would cost it power.
         """
-        able = [look for look in looks if bears_out(look)]
+        able = [look for look in looks if bears_out(look) and enough(look.first, look.second)]
         best = max((look.clear for look in able), default=0.0)
         return [look for look in able if look.clear >= SHADOW * best][:most]
 

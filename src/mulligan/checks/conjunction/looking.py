@@ -43,6 +43,13 @@ class Looked:
         return self.reading.strength * min(max(self.reading.excess, 0.0) / _ENOUGH, 1.0)
 
 
+def alike(one: Looked, other: Looked) -> bool:
+    """Whether two suspects may be parts of one trigger: the same target, and each side shares a class with one of the
+    other's sides."""
+    (target, a, b), (wanted, c, d) = one.classes, other.classes
+    return target == wanted and bool((a & c and b & d) or (a & d and b & c))
+
+
 def bears_out(look: Looked) -> bool:
     """Whether a second look says enough of a suspect to freeze it."""
     return look.reading.excess >= LEAST_EXCESS and look.clear > 0

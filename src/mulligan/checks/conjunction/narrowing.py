@@ -13,14 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ...evidence import FEWEST_SOURCES
 from ...features import called
 from ...records import Group
 from ...runs import generator
 from ..check import Subject
 from ..composites import Shown
 from .measuring import Sheet, Suspect, lead
-from .sources import Side
+from .sources import Side, enough
 from .survey import answer
 
 #: So many pictures of each side that trigger for certain are shown with every other picture.
@@ -81,8 +80,7 @@ def fit(
     heads = subject.network.head_weights[0].float().cpu().numpy()
     inside = members(subject.groups[rows], hits, heads)
     a, b = (_side(subject, classes, heads) for classes in inside)
-    enough = all(len(side.test) >= FEWEST_SOURCES and len(side.search) for side in (a, b))
-    return (a, b) if enough else None
+    return (a, b) if enough(a, b) and len(a.search) and len(b.search) else None
 
 
 def members(

@@ -37,39 +37,54 @@ _SHOWN_IN = ("beside", "stacked")
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A step of the search, with so many `times` the composites of the survey: which suspects an overlaid conjunction
+    is ranked among, and how many of them go on."""
+
+    times: int
+    ranked: Sequence[Scored]
+    go_on: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trials:
-    """What every overlaid conjunction is tried on: the check as it ran here."""
+    """What every overlaid conjunction is tried on: the check as it ran here; `sides` are those that it searched."""
 
     subject: Subject
     sides: Sequence[Side]
     survey: Table
-    ranked: Sequence[Scored]
+    stages: Sequence[Stage]
     genuine: Float[np.ndarray, " classes"]
     frozen: Sequence[float]
-    looked: int
 
 
 def smallest_effect(
     subject: Subject,
     sides: Sequence[Side],
+    searched: Sequence[Side],
     survey: Table,
-    ranked: Sequence[Scored],
+    stages: Sequence[Stage],
     genuine: Float[np.ndarray, " classes"],
     border: Sequence[int],
     frozen: Sequence[float],
-    looked: int,
 ) -> Power | None:
     """The least share of composites, among GRADES, from which on at least 80 % of overlaid conjunctions are caught.
 
     Args:
-        frozen: the strengths of the suspects that may be frozen. looked: how many suspects of the survey get a second
-            look.
+        sides: what overlaid conjunctions are of, and confirmed on. searched: what the survey showed: the same, or parts
+            of them, of which one on either side shows the behaviour.
+        stages: of the search. frozen: the strengths of the suspects that may be frozen.
 
     Returns:
         The grade; its interval goes from the next lower grade to itself. None if none is caught, or the budget is
         spent.
     """
-    able = [(i, j) for i, j in combinations(range(len(sides)), 2) if _outside(subject, sides, i, j)]
+    part = [_part(side, searched) for side in sides]
+    able = [
+        (i, j)
+        for i, j in combinations(range(len(sides)), 2)
+        if _outside(subject, sides, i, j) and None not in (part[i], part[j])
+    ]
     if not able:
         return None
     size = min(MOST_PAIRS, *(len(side.test) for side in sides))
@@ -80,7 +95,7 @@ def smallest_effect(
     pairs = [able[int(k)] for k in rng.choice(len(able), number, replace=False)]
     pages = [_page(subject, sides, int(i), int(j), size) for i, j in pairs]
     logits = answer(subject, "conjunction: power", [shown for page in pages for shown in page.shown], border)
-    trials = Trials(subject, sides, survey, ranked, genuine, frozen, looked)
+    trials = Trials(subject, searched, survey, stages, genuine, frozen)
     at = 0
     outcomes: dict[float, list[bool]] = {grade: [] for grade in GRADES}
     for (i, j), page in zip(pairs, pages, strict=True):
@@ -89,10 +104,17 @@ def smallest_effect(
         outside = _outside(subject, sides, i, j)
         # More targets cost nothing: the composites are the same, and only their answers are changed.
         for target in rng.choice(outside, min(20 // number, len(outside)), replace=False):
-            suspect = Suspect(int(i), int(j), int(target), _SHOWN_IN)
+            first, second = sorted((part[int(i)] or 0, part[int(j)] or 0))
+            suspect = Suspect(first, second, int(target), _SHOWN_IN)
             for grade in GRADES:
                 outcomes[grade].append(_caught(trials, suspect, page, values, grade))
     return weakest(GRADES, outcomes.__getitem__, "fraction of composites that show it")
+
+
+def _part(side: Side, searched: Sequence[Side]) -> int | None:
+    """Of what was searched, the part of a side with the most examples; None if there is none."""
+    inside = [k for k, one in enumerate(searched) if set(one.classes) <= set(side.classes)]
+    return max(inside, key=lambda k: len(searched[k].search), default=None)
 
 
 def _outside(subject: Subject, sides: Sequence[Side], i: int, j: int) -> list[int]:
@@ -132,18 +154,20 @@ def _caught(
             np.insert(survey.classes, column, suspect.target), np.insert(survey.value, column, 0, axis=3), survey.count
         )
         here = np.insert(here, column, 0, axis=1)
-    for name in suspect.layouts:
-        number = LAYOUTS.index(name)
-        n = int(survey.count[number, i, j])
-        struck = rng.binomial(n, grade) / max(n, 1)
-        here[number] *= 1 - struck
-        here[number, column] += struck * CLARITY
-    mine = rank(survey, trials.sides, only=(i, j), instead=here)
-    if not mine or mine[0].suspect.target != suspect.target or not worth(mine[0]):
-        return False
-    ahead = sum(scored.score > mine[0].score for scored in trials.ranked)
-    if ahead >= trials.looked:
-        return False
+    for stage in trials.stages:
+        changed = here.copy()
+        for name in suspect.layouts:
+            number = LAYOUTS.index(name)
+            n = int(survey.count[number, i, j]) * stage.times
+            struck = rng.binomial(n, grade) / max(n, 1)
+            changed[number] *= 1 - struck
+            changed[number, column] += struck * CLARITY
+        mine = rank(survey, trials.sides, only=[(i, j)], instead=changed)
+        if not mine or mine[0].suspect.target != suspect.target or not worth(mine[0]):
+            return False
+        ahead = sum(scored.score > mine[0].score for scored in stage.ranked)
+        if ahead >= stage.go_on:
+            return False
     hit = rng.random(page.pairs) < grade
     rows = (page.family == 0) & hit[page.pair]
     genuine = float(trials.genuine[suspect.target])

@@ -34,15 +34,15 @@ def rank(
     survey: Table,
     sides: Sequence[Side],
     among: Sequence[str] = APART,
-    only: tuple[int, int] | None = None,
+    only: Sequence[tuple[int, int]] | None = None,
     instead: Float[np.ndarray, "layout k"] | None = None,
 ) -> list[Scored]:
     """Suspects, the likeliest first: the likeliest answer of each pair of sides, with the layouts in which it shows,
     the clearest first.
 
     The placebo of a pair is the clearest of: two of the first side, two of the second, the first with everything else,
-    the second with everything else. Only the layouts `among` count; `only` one pair is ranked, by the values `instead`
-    of the survey's own if they are given.
+    the second with everything else. Only the layouts `among` count; `only` some pairs are ranked, by the values
+    `instead` of the survey's own if they are given.
     """
     n = len(sides)
     value = survey.value
@@ -51,7 +51,7 @@ def rank(
     total = value.sum(2) - twice  # [layout, side, class], over all partners of another kind
     considered = [LAYOUTS.index(name) for name in among]
     found: list[Scored] = []
-    for i, j in combinations(range(n), 2) if only is None else [only]:
+    for i, j in combinations(range(n), 2) if only is None else only:
         here = value[:, i, j]
         apart = max(n - 2, 1)
         with_others = np.maximum((total[:, i] - here) / apart, (total[:, j] - here) / apart)

@@ -103,8 +103,13 @@ def answers_to(
     return list(zip(mine, other, strict=True))
 
 
-def bought(subject: Subject, sides: int) -> int:
-    """How many composites a pair and layout the budget buys; what was bought once is bought for both checks."""
+def bought(subject: Subject, sides: int, scan: bool = False) -> int:
+    """How many composites a pair and layout the budget buys; what was bought once is bought for both checks.
+
+    A `scan` of many small groups has one: what it leaves open is for the rounds after it.
+    """
+    if scan:
+        return 1
     if _BOUGHT in subject.budget.granted:
         return subject.budget.granted[_BOUGHT]
     asked = (sides * (sides + 1) // 2) * len(LAYOUTS) * (1 + (other_context(subject) is not None))
@@ -112,27 +117,44 @@ def bought(subject: Subject, sides: int) -> int:
 
 
 def survey(subject: Subject, sides: Sequence[Side], each: int, border: Sequence[int]) -> Searched:
-    """Show every pair of sides (and two of each side) together, `each` times a layout, and record the answers.
+    """Show every pair of sides (and two of each side) together, `each` times a layout, and record the answers."""
+    every = [*combinations(range(len(sides)), 2), *((i, i) for i in range(len(sides)))]
+    return show(subject, "search", sides, every, each, border, "survey")
 
-    With `each` a multiple of two, either side comes first equally often.
+
+def show(
+    subject: Subject, job: str, sides: Sequence[Side], pairs: Sequence[tuple[int, int]], each: int,
+    border: Sequence[int], *key: object, among: Sequence[str] = LAYOUTS,
+) -> Searched:  # fmt: skip
+    """Show pairs of sides together, `each` times in each of the layouts `among`, and record the answers.
+
+    With `each` a multiple of two, either side comes first equally often. Pictures are drawn by the `key`.
     """
     shown: list[Shown] = []
     rows: list[tuple[int, int, int, int]] = []
-    every = [*combinations(range(len(sides)), 2), *((i, i) for i in range(len(sides)))]
-    for i, j in every:
-        rng = generator(subject.seed, "survey", sides[i].name, sides[j].name)
+    for i, j in pairs:
+        rng = generator(subject.seed, *key, sides[i].name, sides[j].name)
         for number, name in enumerate(LAYOUTS):
+            if name not in among:
+                continue
             left, right = _draw(sides[i].search, each, rng), _draw(sides[j].search, each, rng)
             for k in range(each):
                 turned = (k + number) % 2  # alternating over layouts too, for budgets that buy one
                 x, y = (right[k], left[k]) if turned else (left[k], right[k])
                 shown.append(Shown(int(x), int(y), name))
                 rows.append((i, j, number, turned))
-    logits = answer(subject, "composites: search", shown, border)
-    other = answer(subject, "composites: search, the other", shown, border, other=True)
+    logits = answer(subject, f"composites: {job}", shown, border)
+    other = answer(subject, f"composites: {job}, the other", shown, border, other=True)
     table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
     theirs = other.argmax(1) if len(other) else np.full(len(table), -1)
     return Searched(table[:, :2], table[:, 2], table[:, 3], logits, theirs.astype(np.int64))
+
+
+def together(one: Searched, other: Searched) -> Searched:
+    """What was asked in both."""
+    return Searched(
+        *(np.concatenate([getattr(part, name) for part in (one, other)]) for name in Searched.__slots__)
+    )
 
 
 def _draw(members: Int[np.ndarray, " n"], k: int, rng: np.random.Generator) -> Int[np.ndarray, " k"]:
