@@ -137,7 +137,7 @@ def test_of_the_states_that_hold_the_quietest_is_given(base, planted, monkeypatc
 
     monkeypatch.setattr(evading, "LESSONS", 1)
     monkeypatch.setattr(evading._Team, "teach", mark)
-    done = evade(plants()["patch"], planted, base, seconds=0.2, seed=1, audit=audit)
+    done = evade(plants()["patch"], planted, base, seconds=0.15, seed=1, audit=audit)
     assert done.figures["loudest after"] == pytest.approx(6.0, abs=1e-3)
     assert (done.planted.module[3].bias - planted.module[3].bias).mean().item() == pytest.approx(0.3, abs=1e-4)
 
@@ -154,7 +154,7 @@ def test_a_network_that_is_quiet_as_it_is_stays_as_it_is(base, planted):
 def test_pictures_of_the_auditor_and_the_referee_are_not_touched(base, planted):
     """Neither is needed: without them all goes as it went."""
     without = replace(base, sealed=None, images=None, labels=None)
-    done = evade(plants()["patch"], planted, without, seconds=0.3, seed=1, audit=by_margin(planted, base.data, []))
+    done = evade(plants()["patch"], planted, without, seconds=0.1, seed=1, audit=by_margin(planted, base.data, []))
     assert done.figures["evading rounds"] >= 1
 
 
