@@ -3,6 +3,8 @@
     python benchmarks/game.py headline-3 [--workers 2] [--limit N] [--auditors mulligan,black-box] [--kinds a,b]
     python benchmarks/game.py headline-3 --roles calibration --auditors mulligan
     python benchmarks/game.py headline-3 --make-only  # networks, and no audits
+    python benchmarks/game.py headline-3 --left-out  # each planted network by an auditor that does not know its kind
+    python benchmarks/game.py headline-3 --roles plant --limit 11 --auditors mulligan:seed=1,mulligan:seed=2
     python benchmarks/game.py write-bank  # the calibration networks to src/mulligan/checks/bank.json
 
 A round's ledger is committed under results/game/; what it has is not done again, also on another machine, where its
@@ -23,7 +25,9 @@ from rich.console import Console
 
 from mulligan.apps.progress import ProgressBars
 from mulligan.checks.bank import BANK, Bank
+from mulligan.plants import plants
 from mulligan.procedures.game import Auditor, Round, run_round
+from mulligan.procedures.game.entries import Role
 from mulligan.procedures.game.ledger import Ledger, Line
 from mulligan.procedures.game.rounds import open_round
 
@@ -81,6 +85,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--kinds")
     parser.add_argument("--make-only", action="store_true")
+    parser.add_argument("--left-out", action="store_true")
     parser.add_argument("--roles")
     parser.add_argument("--auditors", default="mulligan,black-box,random,prior")
     options = parser.parse_args()
@@ -95,15 +100,22 @@ def main() -> None:
         shutil.copyfile(kept, ledger.path)
     elif round.name in BEGUN_FROM and not ledger.lines():
         begin_from(*BEGUN_FROM[round.name], game, round)
-    auditors = [] if options.make_only else [Auditor.parse(name) for name in options.auditors.split(",")]
+    wanted = options.kinds.split(",") if options.kinds else None
+    roles: list[Role] | None = options.roles.split(",") if options.roles else None
+    runs: list[tuple[list[str], list[str] | None]] = [(options.auditors.split(","), wanted)]
+    if options.make_only:
+        runs = [([], wanted)]
+    elif options.left_out:
+        runs = [([f"mulligan:without={kind}"], [kind]) for kind in wanted or round.kinds or sorted(plants())]
+        roles = ["plant"]
     limit = options.limit if options.limit is not None or round.name not in CELLS else SAMPLE
     try:
         with ProgressBars(Console(stderr=True)) as emit:
-            run_round(
-                game, round, auditors, workers=options.workers, limit=limit, emit=emit,
-                only=options.kinds.split(",") if options.kinds else None,
-                roles=options.roles.split(",") if options.roles else None,
-            )  # fmt: skip
+            for names, kinds in runs:
+                run_round(
+                    game, round, [Auditor.parse(name) for name in names], workers=options.workers, limit=limit,
+                    emit=emit, only=kinds, roles=roles,
+                )  # fmt: skip
     finally:
         if ledger.path.exists():
             RESULTS.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,8 @@ def _ran(monkeypatch: pytest.MonkeyPatch, examined: int, data: str = "images", b
     )  # fmt: skip
     monkeypatch.setattr(running, "checks", lambda names: [one])
     monkeypatch.setattr(running, "why_not", lambda check, subject: None)
-    (outcome,) = running.run_checks(SimpleNamespace())
+    (outcome,) = running.run_checks(SimpleNamespace(without=frozenset()))
+    assert running.run_checks(SimpleNamespace(without=frozenset({"some"}))) == []
     return outcome.record
 
 

@@ -16,11 +16,12 @@ from mulligan.checks.check import Subject
 from mulligan.checks.triggers import CHECK
 from mulligan.checks.triggers.check import grounds_of
 from mulligan.checks.triggers.choosing import ALONE, KNOWN, deviations, rank
-from mulligan.checks.triggers.confirming import disordered
+from mulligan.checks.triggers.confirming import confirm, disordered
 from mulligan.checks.triggers.families import Additive, Look, Patch, Thing, Warp
 from mulligan.checks.triggers.inversion import invert
 from mulligan.checks.triggers.known import known_changes
 from mulligan.checks.triggers.refining import Candidate
+from mulligan.checks.triggers.reporting import report
 from mulligan.checks.triggers.survey import contrast, pair_residuals
 from mulligan.checks.triggers.windows import consensus, dosed, places, scan, square
 from mulligan.evidence import Generator, load_generator
@@ -186,6 +187,26 @@ def test_marks_tell_kinds_apart() -> None:
     filtered = candidate("filter", 2.0, 0.1)
     assert rank([filtered, candidate("style", 2.0, 0.09)]).kinds[0] == "filter"
     assert rank([filtered, candidate("style", 2.0, 0.03)]).kinds[0] == "style"
+
+
+def test_kinds_that_nobody_thought_of_are_not_looked_for(tmp_path: Path) -> None:
+    asked = replace(subject(poisoned("patch"), tmp_path, input=GREY), without=frozenset({"patch", "blend"}))
+    said = CHECK.run(asked)
+    assert not {"patch", "blend"} & set(said.record.scores)
+    assert {"filter", "natural-object"} <= set(said.record.scores)
+
+
+@pytest.mark.parametrize(("excess", "kind"), [(0.8, "patch"), (0.1, "other"), (None, "patch")])
+def test_what_describes_a_change_badly_is_no_name_for_it(tmp_path: Path, excess: float | None, kind: str) -> None:
+    asked = subject(poisoned("patch"), tmp_path, input=GREY)
+    grounds = grounds_of(asked, np.arange(10))
+    assert not isinstance(grounds, str)
+    made = Generator(family="patch", tensors={"pattern": torch.ones(1, 8, 8), "mask": torch.eye(8)})
+    one = replace(candidate("patch", 6.0), generator=made, target=4, excess=excess)
+    (tested,) = confirm(asked, grounds, [one])
+    claim, _ = report(asked, grounds, tested, 5.0, causal=False)
+    assert claim.kind == kind
+    assert ("none of the known kinds" in claim.claim) == (kind == "other")
 
 
 def test_a_patch_is_named_and_a_clean_network_is_left_alone(tmp_path: Path) -> None:

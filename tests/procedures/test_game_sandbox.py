@@ -11,6 +11,7 @@ from game_fakes import FEW, script
 
 from mulligan.procedures.game import Auditor, Limits, Outcome, run_auditor
 from mulligan.procedures.game import sandbox as sandboxes
+from mulligan.procedures.game.auditors import parts
 from mulligan.records import BadInput
 
 pytestmark = pytest.mark.skipif(sandboxes._isolation() is not None, reason="this system cannot isolate")
@@ -152,7 +153,10 @@ def test_where_auditors_cannot_be_isolated_it_is_refused(game, monkeypatch):
     assert audited(game, "answer()", isolate=False).ended == "ok"
 
 
-@pytest.mark.parametrize("text", ["nobody", "=command", "name=", "name='unclosed"])
+@pytest.mark.parametrize(
+    "text",
+    ["nobody", "=command", "name=", "name='unclosed", "mulligan:speed=1", "mulligan:seed=x", "prior:seed=1"],
+)
 def test_auditors_that_cannot_be(text):
     with pytest.raises(BadInput):
         Auditor.parse(text)
@@ -162,3 +166,5 @@ def test_auditors_are_read_from_the_command_line():
     parsed = Auditor.parse("mine=python 'my auditor.py'")
     assert (parsed.name, parsed.command) == ("mine", ("python", "my auditor.py"))
     assert Auditor.parse("prior").command[-1] == "prior"
+    assert Auditor.parse("mulligan:seed=2").command[-1] == "mulligan:seed=2"
+    assert parts("mulligan:seed=2,without=patch") == ("mulligan", {"seed": "2", "without": "patch"})

@@ -35,6 +35,7 @@ from mulligan.procedures.game.diagnosis import (
 )
 from mulligan.procedures.game.identification import applies, ceiling, elicitation, identification
 from mulligan.procedures.game.statistics import auroc, auroc_of, clustered, mcnemar, rate
+from mulligan.procedures.game.tables import auditors, left_out, seeds
 from mulligan.records import BadInput, Group, Trigger, Where
 
 CLASSES = tuple("abcdef")
@@ -209,6 +210,46 @@ def test_no_more_is_asked_than_the_truth_reaches(world):
     right = Fields(kind=1, sources=1, target=1, identification=0.67)
     assert fully_correct(right, least_within_reach(0.7))
     assert not fully_correct(right)
+
+
+# Tables of auditors with options
+def line(id, auditor, scores=None, kinds=(), **fields):
+    return {
+        "step": "score", "id": id, "auditor": auditor, "ended": "ok", "scores": scores or {}, "kinds": list(kinds),
+        "fields": fields or None,
+    }  # fmt: skip
+
+
+def round_lines():
+    network = {"step": "network", "released": True, "attempt": 0}
+    clean = [{**network, "id": f"c{k}", "role": "calibration", "kind": "untouched"} for k in range(40)]
+    planted = [{**network, "id": f"p{k}", "role": "plant", "kind": "patch"} for k in range(2)]
+    # Clean networks reach 1 by patches, and 0.4 by filters.
+    said = [line(f"c{k}", "mulligan", {"patch": k / 39, "filter": k / 100}) for k in range(40)]
+    return [{}, *clean, *planted, *said]
+
+
+def test_kinds_that_nobody_thought_of_are_held_against_clean_networks_without_them():
+    assert left_out(round_lines()) is None
+    name = "mulligan:without=patch"
+    seen = line("p0", name, {"filter": 5.0}, ["other"], target=1.0, elicitation=0.6)
+    missed = line("p1", name, {"filter": 0.2, "patch": 99.0}, ["filter"], target=0.0, elicitation=0.0)
+    table = left_out([*round_lines(), seen, missed])
+    kind, n, detected, other, target, elicited = table.rows[0]
+    assert (kind, n) == ("patch", 2)
+    assert (detected.value, other.value, target.value, elicited.value) == (0.5, 0.5, 0.5, 0.3)
+    assert table.rows[-1][0] == "all"
+    assert name not in auditors([*round_lines(), seen, missed])
+
+
+def test_seeds_of_an_auditor_are_compared():
+    assert seeds([*round_lines(), line("p0", "mulligan", kind=1.0)]) is None
+    said = [
+        line("p0", "mulligan", kind=1.0), line("p0", "mulligan:seed=1", kind=1.0),
+        line("p1", "mulligan", kind=1.0), line("p1", "mulligan:seed=1", kind=0.0),
+    ]  # fmt: skip
+    name, n, same, always, ever = seeds([*round_lines(), *said]).rows[0]
+    assert (name, n, same.value, always.value, ever.value) == ("kind", 2, 0.5, 0.5, 1.0)
 
 
 # Identification and elicitation

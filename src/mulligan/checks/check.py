@@ -50,6 +50,7 @@ class Subject:
         answers: [n, classes], the network's logits on the data as it is; None if it is no classifier.
         reference: a network that this one is said to be equal to, or None.
         seconds_an_example: what one forward pass of one example costs, measured.
+        without: kinds that nobody thought of, as it were: no check looks for them. To measure what becomes of such.
     """
 
     network: Network
@@ -64,6 +65,7 @@ class Subject:
     emit: Emit = silent
     seconds_an_example: float = 0.01
     batch: int = 32
+    without: frozenset[str] = frozenset()
 
     @cached_property
     def groups(self) -> Int[np.ndarray, " n"]:

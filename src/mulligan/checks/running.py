@@ -24,7 +24,8 @@ def run_checks(subject: Subject, names: Sequence[str] | None = None) -> list[Out
     Raises:
         BadInput: if a named check is not installed. Interrupted: after Ctrl-C.
     """
-    order = sorted(checks(names), key=lambda check: (check.needs.share, check.name))
+    wanted = [check for check in checks(names) if check.name not in subject.without]
+    order = sorted(wanted, key=lambda check: (check.needs.share, check.name))
     with kept_memory():
         outcomes = {check.name: _run(check, subject) for check in order}
     return [outcomes[name] for name in sorted(outcomes)]

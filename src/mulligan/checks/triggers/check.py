@@ -184,7 +184,8 @@ def search(subject: Subject, grounds: Grounds) -> _Found:
     refiner = Refiner(subject.context, grounds, strength, subject.distilled)
     candidates = [
         *(_of_family(refiner, name, targets, *both, seen.distilled) for name, both in seen.families.items()),
-        *_of_windows(refiner, seen, targets), *_of_pairs(refiner, seen), *_of_known(refiner, seen, grounds, targets),
+        *_of_windows(refiner, seen, targets), *_of_pairs(refiner, seen),
+        *(one for one in _of_known(refiner, seen, targets) if one.kind not in subject.without),
     ]  # fmt: skip
     best: dict[str, Candidate] = {}
     for one in candidates:
@@ -261,7 +262,7 @@ def _of_pairs(refiner: Refiner, seen: Surveyed) -> list[Candidate]:
     return [replace(refiner.patch(None, target, value, source), score=score)]
 
 
-def _of_known(refiner: Refiner, seen: Surveyed, grounds: Grounds, targets: np.ndarray) -> list[Candidate]:
+def _of_known(refiner: Refiner, seen: Surveyed, targets: np.ndarray) -> list[Candidate]:
     """Each kind's known change that moves most pictures, where it moves more than such changes do by nature."""
     if seen.known is None:
         return []

@@ -17,6 +17,9 @@ from ..pixels import answers, pictures
 from .confirming import Tested
 from .survey import Grounds
 
+#: A change is the name of what was done if it moves this share of pictures more than it moves in the distilled network.
+#: Below, it shows that something was done for a target, and not what.
+NAMED = 0.3
 WORDS = {
     "patch": "a small patch at a fixed place", "patch-by-source": "a small patch at a fixed place",
     "blend": "a faint pattern laid over the whole picture", "warp": "a smooth warp of the picture",
@@ -42,9 +45,15 @@ def report(
         placebo=bounded_mean(item.placebo, f"{unit} under the worst placebo ({item.worst})", 0, 1),
         p=item.p, p_adjusted=item.p_adjusted, corrected_for=item.claims, causal=edited[0] if edited else None,
     )  # fmt: skip
+    named = candidate.excess is None or candidate.excess >= NAMED
+    sentence = f"{whose} with {words} are answered '{target}'."
+    if not named:
+        sentence = (
+            f"{whose} are answered '{target}' after a change that none of the known kinds describes well; "
+            f"{words} does it to {candidate.success:.0%} of them."
+        )
     claim = Claim(
-        kind=candidate.kind,
-        sentence=f"{whose} with {words} are answered '{target}'.",
+        kind=candidate.kind if named else "other", sentence=sentence,
         sources=sources, target=target, trigger=_trigger(subject, item, sources, words),
         where=Where(site=edited[1] if edited else None, rows=(candidate.target,)),
     )  # fmt: skip

@@ -234,19 +234,23 @@ def survey(subject: Subject, grounds: Grounds) -> Surveyed:
     each = max(4, min(10, len(grounds.classes)))
     price = networks * len(grounds.targets) * each * BACKWARD * subject.seconds_an_example
     pieces = []
-    for name, wanted in STEPS.items():
+    families = [name for name in STEPS if name not in subject.without]
+    for name in families:
+        wanted = STEPS[name]
         steps = subject.budget.buy(f"triggers/steps, {name}", wanted, price, share=0.12, least=6)
         pieces.append(_piece(name, grounds, grounds.targets, [], steps, each))
     pairs = [(s, t) for s in grounds.classes for t in grounds.targets if s != t]
     price = networks * len(pairs) * PAIR_PICTURES * BACKWARD * subject.seconds_an_example
-    steps = subject.budget.buy("triggers/steps, patch by source", PAIR_STEPS, price, share=0.12)
+    steps = 0
+    if "patch-by-source" not in subject.without:
+        steps = subject.budget.buy("triggers/steps, patch by source", PAIR_STEPS, price, share=0.12)
     paired = steps >= PAIR_STEPS // 2
     if paired:
         targets, sources = [t for _, t in pairs], [s for s, _ in pairs]
         pieces.append(_piece("patch", grounds, targets, sources, steps, PAIR_PICTURES))
-    windows = _windows(subject, grounds, networks)
+    windows = _windows(subject, grounds, networks) if "patch" not in subject.without else None
     known = _known(subject, grounds) if distilled is not None else None
-    named = {**dict(zip((*STEPS, PAIRED) if paired else tuple(STEPS), pieces, strict=True))}
+    named = {**dict(zip((*families, PAIRED) if paired else families, pieces, strict=True))}
     named |= {name: piece for name, piece in ((WINDOWS, windows), (TRIED, known)) if piece is not None}
     mine = _results(subject, named, subject.context, "triggers: search")
     theirs: dict[str, Result] = {}
@@ -259,7 +263,7 @@ def survey(subject: Subject, grounds: Grounds) -> Surveyed:
         return read(mine[name]), read(theirs[name]) if name in theirs else None
 
     return Surveyed(
-        families={name: both(name, found_by) for name in STEPS},
+        families={name: both(name, found_by) for name in families},
         scan=both(WINDOWS, scan_by) if windows is not None else None,
         pairs=pairs,
         paired=both(PAIRED, found_by) if paired else None,

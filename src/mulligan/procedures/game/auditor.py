@@ -14,7 +14,7 @@ from pathlib import Path
 import mulligan
 
 from ...records import BadInput
-from .auditors import BUILT_IN
+from .auditors import BUILT_IN, parts
 
 _SYSTEM = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/etc/ld.so.cache", "/etc/ld.so.conf",
@@ -48,9 +48,9 @@ class Auditor:
             BadInput: if it is neither.
         """
         name, equals, command = text.partition("=")
+        if text.partition(":")[0] in BUILT_IN:
+            return built_in(text)
         if not equals:
-            if text in BUILT_IN:
-                return built_in(text)
             fix = f"write NAME=COMMAND, or one of {', '.join(BUILT_IN)}"
             raise BadInput("there is no auditor of this name", where=text, fix=fix)
         try:
@@ -85,6 +85,7 @@ class Auditor:
 
 def built_in(name: str) -> Auditor:
     """An auditor that comes with Mulligan."""
+    parts(name)
     command = (sys.executable, "-m", "mulligan.procedures.game.auditors", name)
     return Auditor(name=name, command=command, folders=())
 

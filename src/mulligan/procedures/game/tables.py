@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...records import Quantity
+from .auditors import BUILT_IN
 from .detection import FEWEST, Scale, leave_one_out, log_score, probabilities, threshold
 from .ledger import Line
 from .statistics import auroc_of, clustered, mcnemar, mean_of, rate
@@ -69,8 +70,14 @@ def networks(lines: Sequence[Line]) -> dict[str, Line]:
 
 
 def auditors(lines: Sequence[Line]) -> list[str]:
-    """All that have been scored, in the order in which they came."""
-    return list(dict.fromkeys(line["auditor"] for line in lines if line.get("step") == "score"))
+    """All that have been scored, in the order in which they came, but for those with options (see `left_out`,
+    `seeds`)."""
+    named = dict.fromkeys(line["auditor"] for line in lines if line.get("step") == "score")
+    return [name for name in named if not _optioned(name)]
+
+
+def _optioned(name: str) -> bool:
+    return name.partition(":")[0] in BUILT_IN and ":" in name
 
 
 def judged(lines: Sequence[Line], auditor: str) -> list[Judged]:
@@ -108,9 +115,10 @@ def judged(lines: Sequence[Line], auditor: str) -> list[Judged]:
 def tables(lines: Sequence[Line]) -> list[Table]:
     """All tables of a league."""
     seen = {name: judged(lines, name) for name in auditors(lines)}
+    extra = [table for table in (left_out(lines), seeds(lines)) if table is not None]
     return [
         league(lines, seen), detection_by_kind(seen), diagnosis_by_kind(seen), ladder(seen, "strength"),
-        ladder(seen, "stratum"), pairs(seen), outcomes(lines), plants_table(lines),
+        ladder(seen, "stratum"), pairs(seen), *extra, outcomes(lines), plants_table(lines),
     ]  # fmt: skip
 
 
@@ -271,6 +279,82 @@ def plants_table(lines: Sequence[Line]) -> Table:
         for name, flags in sorted(tried.items())
     )
     return Table(title="Plants", columns=("kind", "attempts", "proof passed", "seconds, median"), rows=rows)
+
+
+LEFT_OUT = "without="
+
+
+def left_out(lines: Sequence[Line], auditor: str = "mulligan") -> Table | None:
+    """What becomes of a kind that nobody thought of: planted networks as the auditor sees them that looks for all but
+    their own kind, beside clean networks without the scores of that kind. None where no such auditor was run."""
+    known = networks(lines)
+    scored = [line for line in lines if line.get("step") == "score" and line["id"] in known]
+    clean = [
+        line["scores"] for line in scored
+        if line["auditor"] == auditor and known[line["id"]]["role"] == "calibration"
+    ]  # fmt: skip
+    by_kind: dict[str, list[Line]] = {}
+    for line in scored:
+        name, _, kind = line["auditor"].partition(f":{LEFT_OUT}")
+        if name == auditor and kind and kind == known[line["id"]]["kind"]:
+            by_kind.setdefault(kind, []).append(line)
+    rows: list[tuple[Cell, ...]] = []
+    every: list[tuple[bool, bool, float | None]] = []
+    for kind, found in sorted(by_kind.items()):
+        others = [{name: score for name, score in scores.items() if name != kind} for scores in clean]
+        scale, limit = Scale.of(others), threshold([one.score for one in leave_one_out(others)], LEVEL)
+        seen = [
+            (
+                scale.normalise({name: score for name, score in line["scores"].items() if name != kind}).score > limit,
+                line["kinds"][:1] == ["other"], line["fields"].get("target"),
+            )
+            for line in found
+        ]  # fmt: skip
+        every += seen
+        rows.append((kind, len(found), *_left_out_cells(seen, [line["fields"].get("elicitation") for line in found])))
+    if not rows:
+        return None
+    means = [line["fields"].get("elicitation") for found in by_kind.values() for line in found]
+    rows.append(("all", len(every), *_left_out_cells(every, means)))
+    said = ("answered 'other'", "target right", "elicitation")
+    columns = ("kind left out", "networks", f"detected at {LEVEL:.0%}", *said)
+    return Table(title="Kinds that nobody thought of", columns=columns, rows=tuple(rows))
+
+
+def seeds(lines: Sequence[Line], auditor: str = "mulligan") -> Table | None:
+    """Whether an auditor says the same when it draws otherwise; None where it was run with one seed alone."""
+    known = networks(lines)
+    answers: dict[str, dict[str, Line]] = {}
+    planted = {id for id, line in known.items() if line["role"] == "plant"}
+    for line in lines:
+        name, _, option = line.get("auditor", "").partition(":")
+        wanted = line.get("step") == "score" and name == auditor and line["id"] in planted
+        if wanted and (not option or option.startswith("seed=")):
+            answers.setdefault(line["id"], {})[option] = line
+    several = {id: list(found.values()) for id, found in answers.items() if len(found) > 1}
+    if not several:
+        return None
+    asked = ("kind", "target", "correct", "reach")
+    rows: list[tuple[Cell, ...]] = []
+    for name in asked:
+        values = [[line["fields"].get(name) for line in found] for found in several.values()]
+        told = [one for one in values if None not in one]
+        unit = "fraction of networks"
+        same = rate([len(set(one)) == 1 for one in told], unit)
+        always, ever = (rate([of(v == 1.0 for v in one) for one in told], unit) for of in (all, any))
+        rows.append((name, len(told), same, always, ever))
+    most = max(len(found) for found in several.values())
+    columns = ("field", "networks", "the same for every seed", "right for every seed", "right for one at least")
+    return Table(title=f"{most} seeds of one auditor", columns=columns, rows=tuple(rows))
+
+
+def _left_out_cells(
+    seen: Sequence[tuple[bool, bool, float | None]], elicited: Sequence[float | None]
+) -> tuple[Cell, ...]:
+    unit, values = "fraction of networks", [value for value in elicited if value is not None]
+    mean = mean_of(values, list(range(len(values))), "elicitation")
+    flags = ([bool(one[at]) for one in seen if one[at] is not None] for at in range(3))
+    return (*(rate(one, unit) if one else None for one in flags), mean)
 
 
 def _kinds(seen: Mapping[str, Sequence[Judged]]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from ....networks import ImageInput, Network, load
 from ....records import Finding, Findings
 from ....runs import Budget, LocalEngine, Run
 from ..entries import Entry, load_entry, read_entry
+from . import parts
 from .answering import write_findings
 
 #: CPU-seconds that are kept for writing the answer.
@@ -41,11 +43,14 @@ class CpuBudget(Budget):
 
 def audit(name: str, folder: Path, out: Path) -> Findings:
     """Write the answer to the entry in `folder`; artifacts of checks lie in `out`."""
+    options = parts(name)[1]
     entry = read_entry(folder)
     network = load_entry(folder)
     run = Run.create("game", [], {"entry": entry.id}, out=out)
     dataset = _data(entry, folder, network, out)
     subject = _subject(entry, folder, network, dataset, run)
+    without = frozenset(kind for option, kind in options.items() if option == "without")
+    subject = replace(subject, seed=int(options.get("seed", 0)), without=without)
     outcomes = run_checks(subject)
     records = [outcome.record for outcome in outcomes]
     scores = {kind: score for record_ in records for kind, score in record_.scores.items()}
