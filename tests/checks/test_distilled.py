@@ -42,6 +42,7 @@ def test_one_that_learns_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest
 def test_a_reference_stands_in_for_it(tmp_path: Path) -> None:
     asked = subject(normalised(0, GREY), tmp_path / "a", input=GREY)
     other = subject(normalised(1, GREY), tmp_path / "b", input=GREY).network
+    assert replace(asked, sibling=other).distilled is other
     assert replace(asked, reference=other).distilled is other
 
 

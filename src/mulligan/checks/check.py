@@ -49,6 +49,7 @@ class Subject:
         labels: [n], the true class of each example, -1 where unknown.
         answers: [n, classes], the network's logits on the data as it is; None if it is no classifier.
         reference: a network that this one is said to be equal to, or None.
+        sibling: a clean network of the same recipe, or None: it stands in for the distilled one.
         seconds_an_example: what one forward pass of one example costs, measured.
         without: kinds that nobody thought of, as it were: no check looks for them. To measure what becomes of such.
     """
@@ -62,6 +63,7 @@ class Subject:
     budget: Budget
     seed: int = 0
     reference: Network | None = None
+    sibling: Network | None = None
     emit: Emit = silent
     seconds_an_example: float = 0.01
     batch: int = 32

@@ -49,11 +49,12 @@ _TAUGHT = "mulligan.checks.distilled:taught"
 
 
 def distilled(subject: Subject) -> Network | None:
-    """The reference network if there is one; else a copy that learned clean answers; None where it cannot be had: the
-    budget is too short, or the copy does not come to agree."""
-    network, other = subject.network, subject.reference
-    if other is not None and isinstance(other.input, ImageInput) and other.classes == network.classes:
-        return other
+    """The reference network if there is one, or a sibling; else a copy that learned clean answers; None where it cannot
+    be had: the budget is too short, or the copy does not come to agree."""
+    network = subject.network
+    for other in (subject.reference, subject.sibling):
+        if other is not None and isinstance(other.input, ImageInput) and other.classes == network.classes:
+            return other
     if not isinstance(network.input, ImageInput):
         return None
     price = BATCH * PASSES * subject.seconds_an_example

@@ -93,13 +93,17 @@ def _subject(entry: Entry, folder: Path, network: Network, dataset: Dataset, run
         each = (time.process_time() - start) / len(rows)
     answers = record(network, dataset, Plan(sites=(), batch=BATCH, shard=4 * BATCH), run).array("answers")
     labels = dataset.labels if dataset.labels is not None else np.full(len(dataset), -1, dtype=np.int64)
-    reference = None
-    if entry.reference is not None:
-        spec = f"{folder / 'model.py'}:factory"
-        reference = load(spec, weights=folder / entry.reference, input=entry.input, classes=entry.classes)
+    siblings = sorted((folder / entry.siblings).glob("*.safetensors")) if entry.siblings is not None else []
+    given = (folder / entry.reference if entry.reference is not None else None, next(iter(siblings), None))
+    spec = f"{folder / 'model.py'}:factory"
+    reference, sibling = (
+        load(spec, weights=file, input=entry.input, classes=entry.classes) if file is not None else None
+        for file in given
+    )
     return Subject(
         network=network, dataset=dataset, labels=labels, answers=answers, run=run, engine=LocalEngine(),
-        budget=CpuBudget(max(entry.seconds - RESERVE, 1.0)), reference=reference, seconds_an_example=each, batch=BATCH,
+        budget=CpuBudget(max(entry.seconds - RESERVE, 1.0)), reference=reference, sibling=sibling,
+        seconds_an_example=each, batch=BATCH,
     )  # fmt: skip
 
 
