@@ -40,7 +40,18 @@ SECOND = (
     " other auditors' rows of the clean networks are those of `headline`, from which they have not changed. The "
     "bank that ships, by which this auditor chooses among its claims, comes from the calibration networks"
 )
-NOTES = {"headline-2": SECOND, "bank": NOT_HELD_OUT, "second-look": EARLIER, "headline": BEGUN_ANEW}
+THIRD = (
+    "- held out: the clean networks are those of the round `headline`, and the planted ones had not been made when the "
+    "checks were changed. What was looked at for that: the planted networks of `headline-2` and of the rounds before, "
+    "and their calibration networks; of the 60 test networks, the 8 that `headline-2` had audited had been seen in its "
+    "tables, and nothing was changed for them. The ladder was mended before it: see \"as far as the truth\" in "
+    "docs/game.md. Between the audits of calibration networks and those of planted ones the name `other` was given "
+    "to changes that no known kind describes; scores have not changed by that. The bank by which this auditor "
+    "chooses among its claims is that of `headline-2`"
+)
+NOTES = {
+    "headline-3": THIRD, "headline-2": SECOND, "headline": BEGUN_ANEW, "bank": NOT_HELD_OUT, "second-look": EARLIER,
+}  # fmt: skip
 
 
 def main() -> None:
