@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ....activations import Plan, record
-from ....checks import Subject
+from ....checks import Outcome, Subject
 from ....checks.bank import shipped_bank
 from ....checks.running import run_checks
 from ....datasets import Dataset, batches, load_dataset
@@ -48,21 +48,16 @@ def audit(name: str, folder: Path, out: Path) -> Findings:
     network = load_entry(folder)
     run = Run.create("game", [], {"entry": entry.id}, out=out)
     dataset = _data(entry, folder, network, out)
-    subject = _subject(entry, folder, network, dataset, run)
+    given = _given(entry, folder)
+    budget = CpuBudget(max(entry.seconds - RESERVE, 1.0))
+    subject = replace(subject_of(network, dataset, run, budget), reference=given[0], sibling=given[1])
     without = frozenset(kind for option, kind in options.items() if option == "without")
     subject = replace(subject, seed=int(options.get("seed", 0)), without=without)
     outcomes = run_checks(subject)
     records = [outcome.record for outcome in outcomes]
-    scores = {kind: score for record_ in records for kind, score in record_.scores.items()}
-    findings = [f for outcome in outcomes for f in outcome.findings]
-    # Sorting is stable: of claims that are as far out, a finding comes before a lead. A check has looked closer at its
-    # own claims than their scores say: only the first of each competes with those of others.
-    told = [[*outcome.findings, *outcome.leads] for outcome in outcomes]
-    heads = sorted((claims[0] for claims in told if claims), key=lambda claim: claim not in findings)
-    rest = [claim for claims in told for claim in claims[1:]]
-    ordered = [*by_excess(heads, scores), *by_excess(rest, scores)]
+    ordered = in_order(outcomes)
     first = ordered[:1]
-    confirmed = bool(first) and first[0] in findings
+    confirmed = any(first == [finding] for outcome in outcomes for finding in outcome.findings)
     return write_findings(
         out, entry, checks=records, findings=first if confirmed else [], leads=[] if confirmed else first,
         network=network, n=len(dataset), seconds=time.process_time(),
@@ -81,7 +76,19 @@ def _data(entry: Entry, folder: Path, network: Network, out: Path) -> Dataset:
     return load_dataset(str(out / "noise.npz"), classes=entry.classes)
 
 
-def _subject(entry: Entry, folder: Path, network: Network, dataset: Dataset, run: Run) -> Subject:
+def _given(entry: Entry, folder: Path) -> list[Network | None]:
+    """The reference network and a sibling, where the track gives them."""
+    siblings = sorted((folder / entry.siblings).glob("*.safetensors")) if entry.siblings is not None else []
+    files = (folder / entry.reference if entry.reference is not None else None, next(iter(siblings), None))
+    spec = f"{folder / 'model.py'}:factory"
+    return [
+        load(spec, weights=file, input=entry.input, classes=entry.classes) if file is not None else None
+        for file in files
+    ]
+
+
+def subject_of(network: Network, dataset: Dataset, run: Run, budget: Budget) -> Subject:
+    """A network and data to be checked in this process, with what an example costs measured."""
     taken = network.input
     assert taken is not None, "entries say what they take"
     rows = list(range(min(BATCH, len(dataset))))
@@ -93,18 +100,23 @@ def _subject(entry: Entry, folder: Path, network: Network, dataset: Dataset, run
         each = (time.process_time() - start) / len(rows)
     answers = record(network, dataset, Plan(sites=(), batch=BATCH, shard=4 * BATCH), run).array("answers")
     labels = dataset.labels if dataset.labels is not None else np.full(len(dataset), -1, dtype=np.int64)
-    siblings = sorted((folder / entry.siblings).glob("*.safetensors")) if entry.siblings is not None else []
-    given = (folder / entry.reference if entry.reference is not None else None, next(iter(siblings), None))
-    spec = f"{folder / 'model.py'}:factory"
-    reference, sibling = (
-        load(spec, weights=file, input=entry.input, classes=entry.classes) if file is not None else None
-        for file in given
-    )
     return Subject(
         network=network, dataset=dataset, labels=labels, answers=answers, run=run, engine=LocalEngine(),
-        budget=CpuBudget(max(entry.seconds - RESERVE, 1.0)), reference=reference, sibling=sibling,
-        seconds_an_example=each, batch=BATCH,
+        budget=budget, seconds_an_example=each, batch=BATCH,
     )  # fmt: skip
+
+
+def in_order(outcomes: Sequence[Outcome]) -> list[Finding]:
+    """All claims, that first by which the auditor stands.
+
+    A check has looked closer at its own claims than their scores say: only the first of each competes with those of
+    others. Of claims that are as far out, a finding comes before a lead.
+    """
+    scores = {kind: score for outcome in outcomes for kind, score in outcome.record.scores.items()}
+    told = [(not outcome.findings, [*outcome.findings, *outcome.leads]) for outcome in outcomes]
+    heads = [claims[0] for _, claims in sorted(told, key=lambda one: one[0]) if claims]
+    rest = [claim for _, claims in told for claim in claims[1:]]
+    return [*by_excess(heads, scores), *by_excess(rest, scores)]
 
 
 def by_excess(findings: Sequence[Finding], scores: Mapping[str, float]) -> list[Finding]:

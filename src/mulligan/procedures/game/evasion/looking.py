@@ -12,17 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....activations import Plan, record
 from ....checks import Subject
 from ....checks.bank import shipped_bank
 from ....checks.running import run_checks
-from ....datasets import batches, load_dataset
+from ....datasets import load_dataset
 from ....evidence.ranks import network_score, surprise
-from ....networks import ImageInput, Network, parse_input
+from ....networks import Network, parse_input
 from ....plants import PlantData
 from ....plants.plant import generator
-from ....runs import LocalEngine, Run
-from ..auditors.own_checks import BATCH, RESERVE, CpuBudget, by_excess
+from ....runs import Run
+from ..auditors.own_checks import RESERVE, CpuBudget, in_order, subject_of
 from ..bases import arranged
 
 EACH = 40  # pictures of a class, as many as an auditor gets
@@ -61,13 +60,18 @@ def look(
     Args:
         input: how pixels become the network's input. seconds: of CPU that the checks may use. seed: draws the pictures.
         names: of the checks that are run; None: all.
+
+    Raises:
+        RuntimeError: if a check fails.
     """
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run_checks(_subject(module, data, input, seconds, seed, Path(folder)), names)
+    for record_ in (one.record for one in outcomes):
+        if record_.status == "failed":  # its silence says nothing, and would pass for success
+            raise RuntimeError(f"the check {record_.name} failed: {record_.why}")
     scores = {kind: float(score) for one in outcomes for kind, score in one.record.scores.items()}
-    heads = [(not one.findings, [*one.findings, *one.leads][0]) for one in outcomes if one.findings or one.leads]
-    first = by_excess([claim for _, claim in sorted(heads, key=lambda head: head[0])], scores)[:1]
+    first = in_order(outcomes)[:1]
     bank = shipped_bank().scores
     loudest, of = network_score(scores, bank)
     surprises = {kind: surprise(score, bank[kind]) for kind, score in scores.items() if kind in bank}
@@ -84,22 +88,8 @@ def _subject(module: nn.Module, data: PlantData, input: str, seconds: float, see
     pixels = (data.images[rows] * 255).round().to(torch.uint8)
     np.savez(folder / "data.npz", x=arranged(pixels), y=data.labels[rows].numpy().astype(np.int64))
     dataset = load_dataset(str(folder / "data.npz"), classes=data.classes)
-    network = network_of(module, input, data.classes)
-    assert isinstance(network.input, ImageInput), "the game is played with pictures"
-    some = next(iter(batches(dataset, network.input, list(range(min(BATCH, len(dataset)))), BATCH)))
-    with torch.no_grad():
-        network.logits(some.x, some.mask)
-        start = time.process_time()
-        network.logits(some.x, some.mask)
-        each = (time.process_time() - start) / len(some.x)
     run = Run.create("game", [], {"entry": "own"}, out=folder / "run")
-    answers = record(network, dataset, Plan(sites=(), batch=BATCH, shard=4 * BATCH), run).array("answers")
-    labels = dataset.labels
-    assert labels is not None, "given above"
-    return Subject(
-        network=network, dataset=dataset, labels=labels, answers=answers, run=run, engine=LocalEngine(), budget=budget,
-        seconds_an_example=each, batch=BATCH,
-    )  # fmt: skip
+    return subject_of(network_of(module, input, data.classes), dataset, run, budget)
 
 
 def drawn(data: PlantData, seed: int, each: int = EACH) -> torch.Tensor:
