@@ -180,6 +180,15 @@ def test_a_look_is_what_the_checks_say_of_pictures_that_the_red_team_owns(base, 
     assert one.seconds > 0
 
 
+def test_a_check_that_fails_is_not_taken_for_a_quiet_one(base, planted, monkeypatch):
+    from mulligan.checks import checks
+
+    (check,) = checks(["head-edit"])
+    monkeypatch.setattr(type(check), "run", lambda *_: 1 / 0)
+    with pytest.raises(RuntimeError, match="head-edit failed"):
+        look(planted.module, base.data, base.input, seconds=15.0, seed=0, names=("head-edit",))
+
+
 def test_kinds_and_strata_that_cannot_be_proved_anew_are_refused(base, planted):
     kind = plants()["head-edit"]
     with pytest.raises(BadInput, match="not proved anew"):
