@@ -223,6 +223,18 @@ def test_plants_that_fail_are_told_and_not_released(tmp_path):
     assert len(steps(tmp_path)) == 2
 
 
+def test_a_plant_that_its_truth_does_not_identify_is_not_released(tmp_path, monkeypatch):
+    reached = iter((0.6, 0.8))
+    monkeypatch.setattr(making, "told_by_inputs", lambda truth: True)
+    monkeypatch.setattr(making, "ceiling", lambda *args: next(reached))
+    run_round(tmp_path, small_round(calibration=0, test=0, attempts=2), ())
+    first, second = (line for line in Ledger(tmp_path / "ledger.jsonl").lines() if line.get("step") == "network")
+    assert (first["released"], second["released"]) == (False, True)
+    assert "The truth itself identifies it to 0.60 only" in first["reasons"][0]
+    assert second["figures"]["identified by the truth"] == 0.8
+    assert len(list((tmp_path / "sealed").glob("*/sealed.json"))) == 1
+
+
 @pytest.mark.parametrize("spec", [{"kind": "row-scale", "target": "nobody"}, {"kind": "nonsense", "target": "3"}])
 def test_specs_that_cannot_be_are_told(tmp_path, spec):
     run_round(tmp_path, small_round(spec=spec, calibration=0, test=0, attempts=1), ())
