@@ -79,8 +79,6 @@ def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Resul
     """A piece of work: the copy's state, and on which share of the clean pictures it agrees; on none, and why, where a
     network is no module that learns (an exported graph, say, or one that gives no gradients)."""
     network: Network = context["network"]
-    own = network.input
-    assert isinstance(own, ImageInput), "asked for such only"
     x = pixels(context, rows)
     random = torch.Generator().manual_seed(seed)
     copied = random_twin(network, seed).module
@@ -89,7 +87,7 @@ def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Resul
             module.reset_parameters()
     try:
         with torch.enable_grad():
-            if not _learn(network, copied, own, x, steps, random):
+            if not learn(network, copied, x, steps, random):
                 return Result({}, {"agreement": 0.0, "why": f"it needs more than {steps} steps"})
         copied.eval()
     except (RuntimeError, ValueError) as error:  # NotImplementedError is a RuntimeError
@@ -101,15 +99,16 @@ def taught(context: Context, *, rows: list[int], steps: int, seed: int) -> Resul
     return Result(arrays, {"agreement": agreement, "why": ""})
 
 
-def _learn(
-    network: Network, copied: nn.Module, own: ImageInput, x: Float[Tensor, "n c h w"], steps: int,
-    random: torch.Generator,
-) -> bool:  # fmt: skip
-    """Whether it learned on; False where it was given up halfway."""
-    student = network.with_module(copied)
-    parameters = [p.requires_grad_(True) for p in copied.parameters()]
+def learn(
+    network: Network, module: nn.Module, x: Float[Tensor, "n c h w"], steps: int, random: torch.Generator
+) -> bool:
+    """Teach a module what a network answers to pictures from 0 to 1, varied; False where it was given up halfway."""
+    own = network.input
+    assert isinstance(own, ImageInput), "the network takes pictures"
+    student = network.with_module(module)
+    parameters = [p.requires_grad_(True) for p in module.parameters()]
     adam = Adam(parameters, RATE, mean=0.9, square=0.99)
-    copied.train()
+    module.train()
     lately: list[float] = []
     for step in range(steps):
         adam.rate = RATE * min(1.0, 4 * (step + 1) / steps) * 0.5 * (1 + math.cos(math.pi * step / steps))
