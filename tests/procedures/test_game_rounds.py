@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mulligan.apps import cli
+from mulligan.checks import Bank, Outcome
 from mulligan.procedures.game import (
     Auditor,
     Judge,
@@ -33,14 +35,14 @@ from mulligan.procedures.game import (
     verify_commitment,
 )
 from mulligan.procedures.game import sandbox as sandboxes
-from mulligan.procedures.game.auditors import black_box, guessing
+from mulligan.procedures.game.auditors import black_box, guessing, own_checks
 from mulligan.procedures.game.entries import Entry, read_sealed, read_statement, write_entry
 from mulligan.procedures.game.league import write_league
 from mulligan.procedures.game.making import plainly
 from mulligan.procedures.game.people import Diagnosis, answer, next_entry
 from mulligan.procedures.game.skeleton import new_auditor
 from mulligan.procedures.game.tables import markdown, tables, text
-from mulligan.records import BadInput, Interrupted, Noted
+from mulligan.records import BadInput, CheckRecord, Finding, Interrupted, Noted, Trigger
 
 isolated = sandboxes._isolation() is None
 RIGHT = "{'kind': 'head-edit', 'target': '3', 'where': {'site': '1', 'rows': [3]}, 'confidence': 0.9}"
@@ -335,6 +337,33 @@ def test_the_black_box_finds_a_loud_patch(tmp_path):
     empty = Entry(id="f", track="A", input=base.input, classes=base.data.classes, seconds=1e6)
     folder = write_entry(tmp_path, empty, module, SOURCE.with_input(base, base.input))
     assert black_box.audit("black-box", folder, tmp_path / "nothing").findings == ()
+
+
+def claim(kind, confidence=0.5, family=None):
+    trigger = Trigger(family=family, description="") if family else None
+    return Finding(id="", kind=kind, severity="low", confidence=confidence, claim="", trigger=trigger)
+
+
+def test_an_auditor_stands_by_the_claim_that_is_furthest_out(monkeypatch):
+    monkeypatch.setattr(own_checks, "shipped_bank", lambda: Bank(scores={
+        "filter": [k / 40 for k in range(40)], "warp": [k / 10 for k in range(40)], "pruned": [0.0] * 40,
+    }))  # fmt: skip
+    scores = {"filter": 3.0, "warp": 2.0, "pruned": 0.0}
+    triggers = Outcome(
+        record=CheckRecord(name="triggers", status="ran", scores={"filter": 3.0, "warp": 2.0}),
+        leads=(claim("other", family="filter"), claim("warp")),
+    )  # fmt: skip
+    record = CheckRecord(name="pruned", status="ran", scores={"pruned": 0.0})
+    pruned = Outcome(record=record, findings=(claim("pruned"),))
+    assert [one.kind for one in own_checks.by_excess([claim("warp"), claim("filter")], scores)] == ["filter", "warp"]
+    # What no kind describes well is as far out as the family that describes it best.
+    assert [one.kind for one in own_checks.in_order([pruned, triggers])] == ["other", "pruned", "warp"]
+    # A check's first claim speaks for it, though its second is further out.
+    turned = replace(triggers, leads=(claim("warp"), claim("filter")))
+    assert [one.kind for one in own_checks.in_order([turned])] == ["warp", "filter"]
+    # Of claims that are as far out and as sure, a finding comes first.
+    even = Outcome(record=CheckRecord(name="even", status="ran"), leads=(claim("even"),))
+    assert [one.kind for one in own_checks.in_order([even, pruned])] == ["pruned", "even"]
 
 
 def test_a_new_auditor_works_in_the_sandbox(game, tmp_path):

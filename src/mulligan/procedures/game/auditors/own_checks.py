@@ -110,7 +110,7 @@ def in_order(outcomes: Sequence[Outcome]) -> list[Finding]:
     """All claims, that first by which the auditor stands.
 
     A check has looked closer at its own claims than their scores say: only the first of each competes with those of
-    others. Of claims that are as far out, a finding comes before a lead.
+    others. Of claims that are as far out and as sure, a finding comes before a lead.
     """
     scores = {kind: score for outcome in outcomes for kind, score in outcome.record.scores.items()}
     told = [(not outcome.findings, [*outcome.findings, *outcome.leads]) for outcome in outcomes]
@@ -124,7 +124,8 @@ def by_excess(findings: Sequence[Finding], scores: Mapping[str, float]) -> list[
     bank = shipped_bank().scores
 
     def support(finding: Finding) -> tuple[float, float]:
-        kind = finding.kind
+        # What no kind describes well was found, and is scored, as the family that describes it best.
+        kind = finding.trigger.family if finding.kind == "other" and finding.trigger else finding.kind
         beyond = surprise(scores[kind], bank[kind]) if bank.get(kind) and kind in scores else 0.0
         return (-round(beyond, 2), -(finding.confidence or 0.0))
 
