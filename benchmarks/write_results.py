@@ -47,7 +47,8 @@ THIRD = (
     "tables, and nothing was changed for them. The ladder was mended before it: see \"as far as the truth\" in "
     "docs/game.md. Between the audits of calibration networks and those of planted ones the name `other` was given "
     "to changes that no known kind describes; scores have not changed by that. The bank by which this auditor "
-    "chooses among its claims, and that ships, comes from the calibration networks"
+    "chooses among its claims, and that ships, comes from the calibration networks. **One row was removed**: an "
+    "audit that whoever ran the round ended from outside, and that is made again"
 )
 NOTES = {
     "headline-3": THIRD, "headline-2": SECOND, "headline": BEGUN_ANEW, "bank": NOT_HELD_OUT, "second-look": EARLIER,
