@@ -26,6 +26,12 @@ BLOCK = re.compile(
 FOREIGN = {"--fail-on-warning", "--no-deps", "--head", "--address", "--to", "--execute"}  # of other programs
 
 
+def of_examples() -> set[str]:
+    """The options of the scripts in examples/, which pages name as well."""
+    texts = [path.read_text(encoding="utf-8") for path in (DOCS.parent / "examples").glob("*.py")]
+    return {m[1] for text in texts for m in re.finditer(r"add_argument\(\"(--[a-z-]+)\"", text)}
+
+
 def blocks(page: Path, *languages: str) -> list[re.Match[str]]:
     return [m for m in BLOCK.finditer(page.read_text(encoding="utf-8")) if m["language"] in languages]
 
@@ -124,7 +130,7 @@ def test_commands_have_the_options_shown(page: Path) -> None:
 
 
 def test_every_option_mentioned_exists() -> None:
-    every = set.union(*commands().values()) | FOREIGN | {"--out", "--budget"}
+    every = set.union(*commands().values()) | FOREIGN | of_examples() | {"--out", "--budget"}
     for page in [*PAGES, *DOCS.glob("design/*.md")]:
         text = page.read_text(encoding="utf-8")
         mentioned = {m[1] for m in re.finditer(r"(?<![\w-])(--[a-z][a-z-]*[a-z])", text)}
