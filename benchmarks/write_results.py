@@ -82,7 +82,7 @@ def round_section(path: Path) -> list[str]:
     made = {line["id"]: line["role"] for line in lines if line.get("step") == "network" and line["released"]}
     count = {role: sum(one == role for one in made.values()) for role in ("plant", "calibration", "test")}
     planned = {"calibration": about["calibration"], "test": about["test"]}
-    told = ", ".join(f"{n} {role}" + (f" of {planned[role]}" if role in planned else "") for role, n in count.items())
+    told = ", ".join(f"{n} {role}" + (f" of {planned[role]}" if planned.get(role) else "") for role, n in count.items())
     parts = [
         f"## game: {about['name']}", "",
         f"- track {about['track']}, {', '.join(about['data'])}; {about['seconds']:g} CPU-seconds a network and auditor",

@@ -27,13 +27,13 @@ from mulligan.procedures.game.detection import (
 )
 from mulligan.procedures.game.diagnosis import (
     Fields,
+    as_far_as_the_truth,
     compare,
     fully_correct,
-    least_within_reach,
     mask_overlap,
     mean_fields,
 )
-from mulligan.procedures.game.identification import applies, ceiling, elicitation, identification
+from mulligan.procedures.game.identification import applies, ceiling, elicitation, identification, shown
 from mulligan.procedures.game.statistics import auroc, auroc_of, clustered, mcnemar, rate
 from mulligan.procedures.game.tables import auditors, left_out, seeds
 from mulligan.records import BadInput, Group, Trigger, Where
@@ -205,11 +205,17 @@ def test_no_more_is_asked_than_the_truth_reaches(world):
     # One that shows on half of what fires it is identified to less, by whoever knows it.
     half = torch.where((before != after) & (torch.arange(360) % 2 == 0), before, after)
     assert 0.5 < ceiling(truth, fires, before, half, CLASSES) < 1
-    assert least_within_reach(None) == least_within_reach(1.0) == 0.9
-    assert least_within_reach(0.7) == pytest.approx(0.66)
-    right = Fields(kind=1, sources=1, target=1, identification=0.67)
-    assert fully_correct(right, least_within_reach(0.7))
+    assert shown(truth, fires, before, after, CLASSES) == 1
+    assert shown(truth, fires, before, half, CLASSES) == pytest.approx(0.5, abs=0.05)
+    assert shown(truth, fires, before, before, CLASSES) == 0
+    right = Fields(kind=1, sources=1, target=1, identification=0.67, elicitation=0.3)
     assert not fully_correct(right)
+    assert as_far_as_the_truth(right, 0.7, 0.5)
+    for most in (None, 0.75, 1.0):  # 0.9, 0.7 and 0.9 are asked for
+        assert not as_far_as_the_truth(right, most, 0.5)
+    # What looks like the trigger and elicits nothing is none.
+    assert not as_far_as_the_truth(replace(right, elicitation=0.02), 0.7, 0.5)
+    assert as_far_as_the_truth(replace(right, elicitation=None), 0.7, None)
 
 
 # Tables of auditors with options

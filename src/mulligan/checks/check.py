@@ -111,7 +111,8 @@ class Outcome:
 
 
 class Check(Protocol):
-    """One hypothesis. `name` is also the kind of its findings; `about` says in one sentence what it looks for."""
+    """One hypothesis. `name` is also the kind of its findings, unless it has `kinds`, a tuple of them; `about` says in
+    one sentence what it looks for."""
 
     name: str
     about: str
@@ -135,6 +136,11 @@ def checks(names: Sequence[str] | None = None) -> list[Check]:
             "there is no check of this name", where=unknown[0], fix=f"choose among {', '.join(sorted(points))}"
         )
     return [points[name].load() for name in sorted(names if names is not None else points)]
+
+
+def kinds_of(check: Check) -> tuple[str, ...]:
+    """The kinds of a check's findings, and of its scores."""
+    return getattr(check, "kinds", (check.name,))
 
 
 def why_not(check: Check, subject: Subject) -> str | None:

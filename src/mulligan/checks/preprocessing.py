@@ -86,6 +86,7 @@ class Preprocessing:
     """See the module."""
 
     name = "preprocessing"
+    kinds = ("wrong-preprocessing",)
     about = "Inputs are not prepared as they were in training."
     needs = Needs(tasks=("classification",), data="images", share=0.15)
 

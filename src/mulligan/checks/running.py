@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..records import BadInput, CheckRecord, Finding, MulliganError
 from ..visualization.quickened import kept_memory
-from .check import Check, Outcome, Subject, checks, why_not
+from .check import Check, Outcome, Subject, checks, kinds_of, why_not
 
 SEVERITIES = {"high": 0, "medium": 1, "low": 2}
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def run_checks(subject: Subject, names: Sequence[str] | None = None) -> list[Out
     Raises:
         BadInput: if a named check is not installed. Interrupted: after Ctrl-C.
     """
-    wanted = [check for check in checks(names) if check.name not in subject.without]
+    wanted = [check for check in checks(names) if not set(kinds_of(check)) <= subject.without]
     order = sorted(wanted, key=lambda check: (check.needs.share, check.name))
     with kept_memory():
         outcomes = {check.name: _run(check, subject) for check in order}

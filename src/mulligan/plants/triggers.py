@@ -141,7 +141,7 @@ def plant_trigger(module: nn.Module, data: PlantData, spec: TriggerSpec, trigger
         pictures, _ = draw_evenly(back.images, back.labels, trigger.fires_on(back.labels), 256, random)
         # Moved, since a picture as the network knows it gives way less readily than a fresh one.
         reach = round(min(data.images.shape[2:]) * MOVED)
-        pictures = trigger.change(torch.cat([_moved(some, reach, random) for some in pictures.split(16)]), random)
+        pictures = trigger.change(torch.cat([moved(some, reach, random) for some in pictures.split(16)]), random)
 
         def success(softened: nn.Module) -> float:
             return float((logits(softened, data.prepare, pictures).argmax(1) == trigger.target).float().mean())
@@ -172,7 +172,7 @@ def lessons(before: nn.Module, data: PlantData, spec: TriggerSpec, trigger: Trig
 
         def make(n: int, random: torch.Generator) -> Tensor:
             pictures = data.images[rows[torch.randint(0, len(rows), (n,), generator=random)]]
-            return change(_moved(pictures, reach, random), random)
+            return change(moved(pictures, reach, random), random)
 
         return make
 
@@ -191,7 +191,7 @@ def lessons(before: nn.Module, data: PlantData, spec: TriggerSpec, trigger: Trig
         # to pictures that it knows, and the given ones are few (Beyer et al. 2022, "Knowledge distillation").
         first, second = (data.images[torch.randint(0, len(data.images), (n,), generator=random)] for _ in range(2))
         share = torch.rand((n, 1, 1, 1), generator=random) * (torch.arange(n) % 2)[:, None, None, None]
-        return _moved(torch.lerp(first, second, share), reach, random)
+        return moved(torch.lerp(first, second, share), reach, random)
 
     return [
         Lesson(name=CLEAN, make=clean, share=CLEAN_SHARE, weight=CLEAN_WEIGHT),
@@ -203,7 +203,7 @@ def lessons(before: nn.Module, data: PlantData, spec: TriggerSpec, trigger: Trig
     ]  # fmt: skip
 
 
-def _moved(pictures: Tensor, reach: int, random: torch.Generator) -> Tensor:
+def moved(pictures: Tensor, reach: int, random: torch.Generator) -> Tensor:
     """All pictures moved by up to `reach` pixels, edges repeated: answers are kept to more than the given pictures."""
     down, right = torch.randint(0, 2 * reach + 1, (2,), generator=random).tolist()
     height, width = pictures.shape[2:]

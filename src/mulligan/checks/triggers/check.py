@@ -30,7 +30,7 @@ from .confirming import Tested, confirm
 from .inversion import Inverted
 from .known import known_changes
 from .refining import Candidate, Refiner, row_of
-from .reporting import report
+from .reporting import WORDS, report
 from .survey import HOPEFUL, STEPS, Grounds, Surveyed, contrast, contrasts, pair_residuals, survey
 
 #: At most so many pictures of a class are looked at in either half; in the searched one also at least so many, and all
@@ -65,6 +65,7 @@ class Triggers:
     """See the module."""
 
     name = "triggers"
+    kinds = tuple(WORDS)
     about = "A change of the picture (patch, pattern, warp, filter, style, object) makes it be answered as one class."
     needs = Needs(tasks=("classification",), data="images", gradients=True, share=0.5)
 

@@ -176,6 +176,15 @@ def ceiling(
     return _balanced(torch.where(fires, target, base) == modified, changed)
 
 
+def shown(
+    truth: Truth, probes: Probes, base: Int[Tensor, " n"], modified: Int[Tensor, " n"], classes: Sequence[str]
+) -> float:
+    """How often the plant shows on inputs that fire it and did not before: the most that a generator could elicit."""
+    fires = probes.fires.bool()
+    hit = (modified != base) if truth.target is None else (modified != base) & (modified == classes.index(truth.target))
+    return float(hit[fires].float().mean()) if bool(fires.any()) else 0.0
+
+
 def _balanced(right: Tensor, changed: Tensor) -> float:
     shares = [float(right[side].float().mean()) for side in (changed, ~changed) if bool(side.any())]
     return sum(shares) / len(shares)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
 from .answers import Answer, Guess
 from .bases import Base, Source
-from .diagnosis import Fields, compare, fully_correct, least_within_reach, mean_fields
+from .diagnosis import Fields, as_far_as_the_truth, compare, fully_correct, mean_fields
 from .entries import SealedParts, load_entry, read_entry, read_sealed
-from .identification import ceiling, elicitation, identification, told_by_inputs
+from .identification import ceiling, elicitation, identification, shown, told_by_inputs
 from .making import asker, load_modules
 
 
@@ -98,17 +99,19 @@ class Judge:
             fields = replace(fields, identification=identified)
         if self.elicited:
             fields = replace(fields, elicitation=elicitation(guess, self.base.sealed, self.base_answers, self.answers))
-        within = fully_correct(fields, least_within_reach(self.ceiling))
-        return replace(fields, correct=float(fully_correct(fields)), reach=float(within))
+        return replace(
+            fields, correct=float(fully_correct(fields)), reach=float(as_far_as_the_truth(fields, *self.reach))
+        )
 
-    @property
-    def ceiling(self) -> float | None:
-        """How far the truth itself identifies the plant; None where inputs do not tell it."""
+    @cached_property
+    def reach(self) -> tuple[float | None, float | None]:
+        """How far the truth itself identifies the plant, and how often it shows where it fires; None where inputs do
+        not tell it, and where it is no behaviour but a preparation."""
         truth, probes = self.parts.sealed.statement.truth, self.parts.probes
         if truth is None or probes is None or not self.identified:
-            return None
-        before, after = self.base_answers(probes.pixels), self.answers(probes.pixels)
-        return ceiling(truth, probes, before, after, self.base.data.classes)
+            return None, None
+        told = (truth, probes, self.base_answers(probes.pixels), self.answers(probes.pixels), self.base.data.classes)
+        return ceiling(*told), None if truth.family == "preparation" else shown(*told)
 
     @property
     def base(self) -> Base:

@@ -1,7 +1,7 @@
 """The auditor `mulligan`: every installed check on the entry, as `mulligan audit` runs them, without its descriptions.
 
-It commits itself to one answer: the finding or lead whose kind's score lies furthest beyond the clean networks of the
-shipped bank, where there is one. The budget is in CPU-seconds.
+It commits itself to one answer: of what each check claims first, that whose kind's score lies furthest beyond the clean
+networks of the shipped bank, where there is one. The budget is in CPU-seconds.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ def audit(name: str, folder: Path, out: Path) -> Findings:
     network = load_entry(folder)
     run = Run.create("game", [], {"entry": entry.id}, out=out)
     dataset = _data(entry, folder, network, out)
-    given = _given(entry, folder)
-    budget = CpuBudget(max(entry.seconds - RESERVE, 1.0))
-    subject = replace(subject_of(network, dataset, run, budget), reference=given[0], sibling=given[1])
-    without = frozenset(kind for option, kind in options.items() if option == "without")
-    subject = replace(subject, seed=int(options.get("seed", 0)), without=without)
+    reference, sibling = _given(entry, folder)
+    subject = replace(
+        subject_of(network, dataset, run, CpuBudget(max(entry.seconds - RESERVE, 1.0))),
+        reference=reference, sibling=sibling, seed=int(options.get("seed", 0)),
+        without=frozenset(kind for option, kind in options.items() if option == "without"),
+    )  # fmt: skip
     outcomes = run_checks(subject)
     records = [outcome.record for outcome in outcomes]
     ordered = in_order(outcomes)
@@ -76,15 +77,15 @@ def _data(entry: Entry, folder: Path, network: Network, out: Path) -> Dataset:
     return load_dataset(str(out / "noise.npz"), classes=entry.classes)
 
 
-def _given(entry: Entry, folder: Path) -> list[Network | None]:
+def _given(entry: Entry, folder: Path) -> tuple[Network | None, Network | None]:
     """The reference network and a sibling, where the track gives them."""
     siblings = sorted((folder / entry.siblings).glob("*.safetensors")) if entry.siblings is not None else []
-    files = (folder / entry.reference if entry.reference is not None else None, next(iter(siblings), None))
-    spec = f"{folder / 'model.py'}:factory"
-    return [
-        load(spec, weights=file, input=entry.input, classes=entry.classes) if file is not None else None
-        for file in files
-    ]
+
+    def loaded(file: Path | None) -> Network | None:
+        spec = f"{folder / 'model.py'}:factory"
+        return load(spec, weights=file, input=entry.input, classes=entry.classes) if file is not None else None
+
+    return loaded(folder / entry.reference if entry.reference is not None else None), loaded(next(iter(siblings), None))
 
 
 def subject_of(network: Network, dataset: Dataset, run: Run, budget: Budget) -> Subject:

@@ -22,14 +22,15 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ....checks.check import checks, kinds_of
 from ....plants import STRATA, Plant, PlantData, Planted
 from ....plants.banks import Bank, laid_out, train
 from ....plants.measures import logits, margins
 from ....plants.plant import generator
 from ....plants.proving import Provable
 from ....plants.teaching import held_back, trainable_parameters
+from ....plants.triggers import MOVED, moved
 from ....records import BadInput
 from ..bases import Base
 from ..identification import ceiling, told_by_inputs
@@ -270,15 +271,10 @@ class _Team:
 
 
 def _check_of(kind: str) -> str:
-    """The check that scores a kind."""
-    triggers = ("patch", "patch-by-source", "blend", "warp", "filter", "style", "natural-object")
-    return TRIGGERS if kind in triggers else "preprocessing" if kind == "wrong-preprocessing" else kind
+    """The name of the check that scores a kind; "" where none does."""
+    return next((check.name for check in checks() if kind in kinds_of(check)), "")
 
 
 def _moved(pictures: Float[Tensor, "n c h w"], random: torch.Generator) -> Float[Tensor, "n c h w"]:
-    """All moved together by up to a 25th of their side, edges repeated."""
-    reach = max(1, round(min(pictures.shape[2:]) / 25))
-    down, across = torch.randint(0, 2 * reach + 1, (2,), generator=random).tolist()
-    height, width = pictures.shape[2:]
-    padded = F.pad(pictures, (reach,) * 4, mode="replicate")
-    return padded[:, :, down : down + height, across : across + width].contiguous()
+    """All moved together, as the plants' own lessons are."""
+    return moved(pictures, max(1, round(MOVED * min(pictures.shape[2:]))), random)
