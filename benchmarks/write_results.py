@@ -48,8 +48,8 @@ THIRD = (
     "docs/game.md. Between the audits of calibration networks and those of planted ones the name `other` was given "
     "to changes that no known kind describes; scores have not changed by that. The bank by which this auditor "
     "chooses among its claims, and that ships, comes from the calibration networks. **One row was removed**: an "
-    "audit that whoever ran the round ended from outside, and that is made again. **Other work shared the machine**, so "
-    "that processor seconds bought less: of the search for patches, nothing could be bought in 26 of 98 calibration "
+    "audit that whoever ran the round ended from outside, and that is made again. **Other work shared the machine**, "
+    "so that processor seconds bought less: of the search for patches, nothing could be bought in 26 of 98 calibration "
     "networks (17 of the 32 of CIFAR-10), 5 of 23 of the test and 4 of 18 planted ones, a strong patch among these"
 )
 NOTES = {
